@@ -1,0 +1,172 @@
+"""The console's own tables. All times are integer Unix seconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Boolean, Index, Integer, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAME = String(128)  # a person, account, cluster
+DIGEST = String(64)  # SHA-256 in hex: what is handed to a browser is stored only as its digest
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = {dict[str, Any]: JSON}
+
+
+class Person(Base):
+    """One who may sign in. Of a directory's person only what the console must remember."""
+
+    __tablename__ = "persons"
+    name: Mapped[str] = mapped_column(NAME, primary_key=True)
+    source: Mapped[str] = mapped_column(String(16))  # local, ldap
+    display_name: Mapped[str] = mapped_column(String(255), default="")
+    mail: Mapped[str] = mapped_column(String(255), default="")
+    uid: Mapped[int | None] = mapped_column(BigInteger)  # Unix uid, where the directory or the system tells it
+    password_hash: Mapped[str | None] = mapped_column(String(255))  # argon2, local accounts only
+    roles: Mapped[list[str]] = mapped_column(JSON, default=list)  # operator, admin
+    locked: Mapped[bool] = mapped_column(Boolean, default=False)
+    created_s: Mapped[int] = mapped_column(BigInteger)
+    seen_s: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class Factor(Base):
+    """A person's TOTP second factor. `last_step` only ever grows."""
+
+    __tablename__ = "factors"
+    person: Mapped[str] = mapped_column(NAME, primary_key=True)
+    secret: Mapped[bytes] = mapped_column(LargeBinary)  # encrypted
+    last_step: Mapped[int] = mapped_column(BigInteger, default=0)
+    confirmed_s: Mapped[int] = mapped_column(BigInteger)
+
+
+class RecoveryCode(Base):
+    __tablename__ = "recovery_codes"
+    digest: Mapped[str] = mapped_column(DIGEST, primary_key=True)
+    person: Mapped[str] = mapped_column(NAME, index=True)
+    used_s: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class OneTimeLink(Base):
+    """A secret that opens one door once: first set-up, an admin's code for a first enrolment."""
+
+    __tablename__ = "one_time_links"
+    digest: Mapped[str] = mapped_column(DIGEST, primary_key=True)
+    purpose: Mapped[str] = mapped_column(String(32))
+    person: Mapped[str | None] = mapped_column(NAME, index=True)
+    expires_s: Mapped[int] = mapped_column(BigInteger)
+    used_s: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class Login(Base):
+    """A browser that is signed in. `id` is public (lists, revoking); the cookie is known by its digest only."""
+
+    __tablename__ = "logins"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    digest: Mapped[str] = mapped_column(DIGEST, unique=True)
+    person: Mapped[str] = mapped_column(NAME, index=True)
+    stage: Mapped[str] = mapped_column(String(16))  # password: only the first step is done; full
+    roles: Mapped[list[str]] = mapped_column(JSON, default=list)  # as the directory said at sign-in
+    address: Mapped[str] = mapped_column(String(64), default="")
+    user_agent: Mapped[str] = mapped_column(String(255), default="")
+    created_s: Mapped[int] = mapped_column(BigInteger)
+    proved_s: Mapped[int] = mapped_column(BigInteger)  # when the password and factor were last shown
+    input_s: Mapped[int] = mapped_column(BigInteger)  # last input of the person: the idle clock
+    expires_s: Mapped[int] = mapped_column(BigInteger)  # the absolute end
+    attempts: Mapped[int] = mapped_column(Integer, default=0)  # of the second step
+    ended_s: Mapped[int | None] = mapped_column(BigInteger)
+    ended_why: Mapped[str | None] = mapped_column(String(32))  # sign-out, revoked, idle, expired
+
+
+class KnownBrowser(Base):
+    """A browser in which the person signed in before: others' failures don't slow it."""
+
+    __tablename__ = "known_browsers"
+    digest: Mapped[str] = mapped_column(DIGEST, primary_key=True)
+    person: Mapped[str] = mapped_column(NAME, index=True)
+    created_s: Mapped[int] = mapped_column(BigInteger)
+
+
+class Throttle(Base):
+    """Failures of one key (`account:ada`, `address:10.0.0.7`) and the moment the next try is let through."""
+
+    __tablename__ = "throttles"
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    failures: Mapped[int] = mapped_column(Integer, default=0)
+    passed_on: Mapped[int] = mapped_column(Integer, default=0)  # wrong passwords the directory has seen lately
+    window_s: Mapped[int] = mapped_column(BigInteger, default=0)
+    next_s: Mapped[float] = mapped_column(default=0.0)
+
+
+class Session(Base):
+    """A person's interactive work: one scheduler job with its apps."""
+
+    __tablename__ = "sessions"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    owner: Mapped[str] = mapped_column(NAME, index=True)
+    uid: Mapped[int] = mapped_column(BigInteger)
+    cluster: Mapped[str] = mapped_column(NAME)
+    title: Mapped[str] = mapped_column(String(200), default="")
+    request: Mapped[dict[str, Any]]  # LaunchRequest as JSON, for relaunch
+    state: Mapped[str] = mapped_column(String(16), index=True)  # see backend.sessions.model.STATES
+    secret: Mapped[bytes] = mapped_column(LargeBinary)  # shared with the agent; encrypted
+    tls_fingerprint: Mapped[str] = mapped_column(DIGEST)
+    job_id: Mapped[int | None] = mapped_column(BigInteger)  # a hint until `confirmed`
+    confirmed: Mapped[bool] = mapped_column(Boolean, default=False)  # id, cluster and uid agree with the scheduler
+    node: Mapped[str | None] = mapped_column(String(255))  # first node, from the scheduler
+    address: Mapped[str | None] = mapped_column(String(255))  # that node's address, from the scheduler
+    port: Mapped[int | None] = mapped_column(Integer)  # from the agent
+    apps: Mapped[dict[str, Any]]  # {"jupyterlab": "starting" | "ready" | "failed"}
+    reason: Mapped[str] = mapped_column(Text, default="")  # pending reason, or why it ended
+    exit_code: Mapped[str] = mapped_column(String(16), default="")
+    created_s: Mapped[int] = mapped_column(BigInteger)
+    not_after_s: Mapped[int] = mapped_column(BigInteger)  # no submission happens after this
+    start_s: Mapped[int | None] = mapped_column(BigInteger)
+    start_expected: Mapped[bool] = mapped_column(Boolean, default=False)
+    limit_end_s: Mapped[int | None] = mapped_column(BigInteger)
+    ready_s: Mapped[int | None] = mapped_column(BigInteger)
+    end_s: Mapped[int | None] = mapped_column(BigInteger)
+    stop_requested_s: Mapped[int | None] = mapped_column(BigInteger)
+    version: Mapped[int] = mapped_column(Integer, default=0)  # grows with every change
+    __table_args__ = (Index("sessions_owner_state", "owner", "state"),)
+
+
+class Ticket(Base):
+    """The hand-over of one app to the apps origin: single use, seconds to live."""
+
+    __tablename__ = "tickets"
+    digest: Mapped[str] = mapped_column(DIGEST, primary_key=True)
+    login_id: Mapped[str] = mapped_column(String(32))
+    session_id: Mapped[str] = mapped_column(String(32))
+    app: Mapped[str] = mapped_column(String(32))
+    expires_s: Mapped[int] = mapped_column(BigInteger)
+    used_s: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class AppGrant(Base):
+    """The apps origin's own cookie: one login's way into one session."""
+
+    __tablename__ = "app_grants"
+    digest: Mapped[str] = mapped_column(DIGEST, primary_key=True)
+    login_id: Mapped[str] = mapped_column(String(32), index=True)
+    session_id: Mapped[str] = mapped_column(String(32), index=True)
+    person: Mapped[str] = mapped_column(NAME)
+    created_s: Mapped[int] = mapped_column(BigInteger)
+
+
+class Audit(Base):
+    """One line for each change of state: who did what to what, from where, and how it went."""
+
+    __tablename__ = "audit"
+    id: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    )
+    time_s: Mapped[int] = mapped_column(BigInteger, index=True)
+    actor: Mapped[str] = mapped_column(NAME, index=True)  # a person, or "console"
+    action: Mapped[str] = mapped_column(String(64))  # session.launch, login.revoke, ...
+    target: Mapped[str] = mapped_column(String(255), default="")
+    outcome: Mapped[str] = mapped_column(String(16))  # done, refused, failed
+    address: Mapped[str] = mapped_column(String(64), default="")
+    detail: Mapped[dict[str, Any]]
+    __table_args__ = (UniqueConstraint("id"),)
