@@ -1,0 +1,66 @@
+# The console's commands. `make run` and `make test` do everything on a fresh machine, set-up included.
+#
+#   make run      the console on this machine: no Slurm, no root, nothing to configure
+#   make test     every check and test; as root (or with sudo) on a real Slurm cluster it installs and starts
+#   make demo     a real Slurm cluster with people and GPUs, and the console on it (root or sudo)
+#   make bench    the figures, one JSON line each (ONLY=name runs a part)
+#   make install  only the environment, in .venv, with the command .venv/bin/carme
+#   make lint     ruff, types, and the arrows between the rooms
+#   make lock     resolve the pinned dependencies anew
+#   make clean    remove what `make install` made
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+PYTHON ?= $(shell assets/find-python.sh)
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip --quiet
+ARGS ?=
+ONLY ?=
+
+.PHONY: run test demo bench install lint lock clean
+
+run: install
+	@.venv/bin/carme serve $(ARGS)
+
+install: .venv/installed .venv-apps/installed
+
+test: .venv/installed-dev .venv-apps/installed
+	@tests/run.sh $(ARGS)
+
+demo: .venv/installed-dev .venv-apps/installed
+	@tests/as-root.sh .venv/bin/python -m tests.harness demo $(ARGS)
+
+bench: .venv/installed-dev .venv-apps/installed
+	@tests/as-root.sh .venv/bin/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+lint: .venv/installed-dev
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+.venv/installed: requirements.lock pyproject.toml
+	@assets/make-venv.sh "$(PYTHON)" .venv
+	@echo "installing the console's packages (about a minute) ..."
+	@$(PIP) install -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/installed-dev: .venv/installed requirements-dev.lock
+	@$(PIP) install -r requirements-dev.lock
+	@touch $@
+
+# JupyterLab has an environment of its own, so that what a notebook installs can't break the console.
+.venv-apps/installed: requirements-apps.lock
+	@assets/make-venv.sh "$(PYTHON)" .venv-apps
+	@echo "installing JupyterLab for the sessions of this machine ..."
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 .venv-apps/bin/python -m pip --quiet install -r requirements-apps.lock
+	@touch $@
+
+UV_COMPILE = uv pip compile --universal --python-version 3.11 --quiet --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links
+lock:
+	$(UV_COMPILE) pyproject.toml -o requirements.lock
+	$(UV_COMPILE) --extra dev pyproject.toml -o requirements-dev.lock
+	printf 'jupyterlab>=4.4\nipykernel>=6.29\n' | $(UV_COMPILE) - -o requirements-apps.lock
+
+clean:
+	rm -rf .venv .venv-apps *.egg-info

@@ -1,0 +1,162 @@
+"""Start and watch the console's processes: `carme serve` runs them all, a service manager may run each alone.
+
+A process that dies is started again, slower each time it dies young. SIGTERM and SIGINT end them in order: the
+doors first, the one that owns this machine's jobs last. If this process is killed, the kernel ends the others;
+jobs go on and are found again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from config import Settings
+
+log = logging.getLogger("carme.serve")
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+PR_SET_NO_NEW_PRIVS = 38
+LONGEST_WAIT_S = 30.0  # the longest wait before a dying process is started again
+STOP_GRACE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Role:
+    """One process: the function it runs, and what the kernel tells it when its parent dies."""
+
+    name: str
+    target: str  # "module:function", called with the settings
+    gains_privileges: bool = False  # only sudo needs that
+    orphan_signal: int = signal.SIGTERM
+
+
+# In the order they are started; they are stopped in the opposite one.
+ROLES = (
+    # Killed rather than stopped with its parent: a proper stop ends this machine's jobs, an accident must not.
+    Role("supervisor", "backend.cluster.supervisor:run_supervisor", orphan_signal=signal.SIGKILL),
+    Role("launcher", "backend.launcher:run_launcher", gains_privileges=True),
+    Role("collector", "backend.cluster.collector:run_collector"),
+    Role("proxy", "app.proxy.server:run_proxy"),
+    Role("web", "app.server:run_web"),
+)
+ROLE_NAMES = tuple(role.name for role in ROLES)
+
+
+def default_roles(settings: Settings) -> tuple[str, ...]:
+    """The processes this configuration needs from one `serve`.
+
+    With strategy `sudo` the launcher runs under an account of its own, so it is started apart.
+    """
+    wanted = ["collector", "proxy", "web"]
+    if settings.scheduler.kind == "local":
+        wanted.append("supervisor")
+    if settings.launcher.strategy == "self":
+        wanted.append("launcher")
+    return tuple(name for name in ROLE_NAMES if name in wanted)
+
+
+def run_role(name: str, settings: Settings) -> None:
+    """Be the process `name` until told to stop. Raises KeyError for a name that is no role."""
+    role = {role.name: role for role in ROLES}[name]
+    module, function = role.target.split(":")
+    target: Callable[[Settings], None] = getattr(importlib.import_module(module), function)
+    target(settings)
+
+
+@dataclass
+class _Child:
+    role: Role
+    process: subprocess.Popen[bytes] | None = None
+    started_s: float = 0.0
+    deaths: int = 0
+    next_start_s: float = field(default=0.0)
+
+
+def _as_child_of(parent: int, role: Role) -> Callable[[], None]:
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+
+    def before_exec() -> None:
+        prctl(PR_SET_PDEATHSIG, role.orphan_signal, 0, 0, 0)
+        if not role.gains_privileges:
+            prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        if os.getppid() != parent:  # it died before the kernel was asked to watch it
+            os._exit(1)
+
+    return before_exec
+
+
+def _start(child: _Child, arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "app.cli", "serve", "--as-process", child.role.name, *arguments]
+    # Its own process group: a Ctrl-C in the terminal reaches this process alone, which then stops all in order.
+    child.process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        process_group=0,
+        preexec_fn=_as_child_of(os.getpid(), child.role),  # noqa: PLW1509 - this process has one thread
+        cwd=Path(__file__).resolve().parent.parent,
+    )
+    child.started_s = time.monotonic()
+
+
+def _watch(child: _Child, arguments: list[str]) -> None:
+    """Start the child if it isn't running and its turn has come."""
+    now = time.monotonic()
+    if child.process is not None:
+        status = child.process.poll()
+        if status is None:
+            return
+        lived_s = now - child.started_s
+        child.deaths = child.deaths + 1 if lived_s < LONGEST_WAIT_S else 1
+        wait_s = min(LONGEST_WAIT_S, 0.5 * 2 ** (child.deaths - 1))
+        log.error("%s ended with status %s after %.1f s; starting it again in %.1f s",
+                  child.role.name, status, lived_s, wait_s)
+        child.process, child.next_start_s = None, now + wait_s
+    if child.process is None and now >= child.next_start_s:
+        _start(child, arguments)
+
+
+def _stop(child: _Child) -> None:
+    if child.process is None or child.process.poll() is not None:
+        return
+    child.process.terminate()
+    try:
+        child.process.wait(STOP_GRACE_S)
+    except subprocess.TimeoutExpired:
+        log.warning("%s did not stop within %.0f s and is killed", child.role.name, STOP_GRACE_S)
+        child.process.kill()
+        child.process.wait()
+
+
+def serve(settings: Settings, roles: tuple[str, ...], arguments: list[str]) -> int:
+    """Run `roles` until SIGTERM or SIGINT; `arguments` are handed to each (`--config FILE`, ports).
+
+    Returns the exit status. Raises nothing: a process that can't start says so in the log and is tried again.
+    """
+    children = [_Child(role) for role in ROLES if role.name in roles]
+    stopping = False
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        while not stopping:
+            for child in children:
+                _watch(child, arguments)
+            time.sleep(0.2)
+    finally:
+        for child in reversed(children):
+            _stop(child)
+    return 0

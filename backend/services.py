@@ -1,0 +1,44 @@
+"""Everything a page, a route or a command may ask, opened once for each process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backend.cluster import SnapshotReader
+from backend.identity import Identity
+from backend.launcher import Launcher
+from backend.sessions import Sessions
+from backend.store import Database, SecretBox
+from config import Settings
+
+
+@dataclass(frozen=True)
+class Services:
+    settings: Settings
+    db: Database
+    box: SecretBox
+    identity: Identity
+    snapshots: SnapshotReader
+    launcher: Launcher
+    sessions: Sessions
+
+
+def open_services(settings: Settings) -> Services:
+    """Open the data folder: the database (migrated if it is behind), the snapshot, the launcher's client.
+
+    Raises what the parts raise when the data folder or the database can't be used.
+    """
+    db = Database(settings.database_url)
+    db.upgrade()
+    box = SecretBox(settings.data_dir)
+    snapshots = SnapshotReader(settings.data_dir / "snapshot")
+    launcher = Launcher(settings)
+    return Services(
+        settings=settings,
+        db=db,
+        box=box,
+        identity=Identity(settings, db, box),
+        snapshots=snapshots,
+        launcher=launcher,
+        sessions=Sessions(settings, db, box, snapshots, launcher),
+    )
