@@ -128,8 +128,17 @@ class Session(Base):
     ready_s: Mapped[int | None] = mapped_column(BigInteger)
     end_s: Mapped[int | None] = mapped_column(BigInteger)
     stop_requested_s: Mapped[int | None] = mapped_column(BigInteger)
+    stopped_by: Mapped[str | None] = mapped_column(NAME)
+    stop_sent_s: Mapped[int | None] = mapped_column(BigInteger)  # when the scheduler was last asked to cancel it
+    account: Mapped[str] = mapped_column(NAME, default="")  # as the scheduler says, else as asked
+    seen_s: Mapped[float | None] = mapped_column()  # the newest look at the scheduler in which its job was there
+    launch_key: Mapped[str | None] = mapped_column(String(64))  # of the click: a repeated one finds this row
+    removed: Mapped[bool] = mapped_column(Boolean, default=False)  # taken off the person's list
     version: Mapped[int] = mapped_column(Integer, default=0)  # grows with every change
-    __table_args__ = (Index("sessions_owner_state", "owner", "state"),)
+    __table_args__ = (
+        Index("sessions_owner_state", "owner", "state"),
+        UniqueConstraint("owner", "launch_key"),
+    )
 
 
 class Ticket(Base):
