@@ -3,6 +3,7 @@
 #   make run      the console on this machine: no Slurm, no root, nothing to configure
 #   make test     every check and test; as root (or with sudo) on a real Slurm cluster it installs and starts
 #   make demo     a real Slurm cluster with people and GPUs, and the console on it (root or sudo)
+#   make demo-code NAME=ada   the current one-time code of one of the demo's people
 #   make bench    the figures, one JSON line each (ONLY=name runs a part)
 #   make install  only the environment, in .venv, with the command .venv/bin/carme
 #   make lint     ruff, types, and the arrows between the rooms
@@ -16,7 +17,8 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip --quiet
 ARGS ?=
 ONLY ?=
 
-.PHONY: run test demo bench install lint lock clean
+
+.PHONY: run test demo demo-code bench install lint lock clean
 
 run: install
 	@.venv/bin/carme serve $(ARGS)
@@ -27,7 +29,11 @@ test: .venv/installed-dev .venv-apps/installed
 	@tests/run.sh $(ARGS)
 
 demo: .venv/installed-dev .venv-apps/installed
-	@tests/as-root.sh .venv/bin/python -m tests.harness demo $(ARGS)
+	@tests/as-root.sh .venv/bin/python -m tests.harness packages
+	@tests/as-root.sh .venv/bin/python -m tests.harness.demo $(ARGS)
+
+demo-code:
+	@tests/as-root.sh .venv/bin/python -m tests.harness.demo code $(NAME)
 
 bench: .venv/installed-dev .venv-apps/installed
 	@tests/as-root.sh .venv/bin/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
