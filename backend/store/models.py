@@ -117,6 +117,7 @@ class Session(Base):
     node: Mapped[str | None] = mapped_column(String(255))  # first node, from the scheduler
     address: Mapped[str | None] = mapped_column(String(255))  # that node's address, from the scheduler
     port: Mapped[int | None] = mapped_column(Integer)  # from the agent
+    registered_s: Mapped[float | None] = mapped_column()  # the agent's clock in its newest message: only grows
     apps: Mapped[dict[str, Any]]  # {"jupyterlab": "starting" | "ready" | "failed"}
     reason: Mapped[str] = mapped_column(Text, default="")  # pending reason, or why it ended
     exit_code: Mapped[str] = mapped_column(String(16), default="")
