@@ -28,10 +28,10 @@ def open_services(settings: Settings) -> Services:
 
     Raises what the parts raise when the data folder or the database can't be used.
     """
-    db = Database(settings.database_url)
+    db = Database(settings.store)
     db.upgrade()
-    box = SecretBox(settings.data_dir)
-    snapshots = SnapshotReader(settings.data_dir / "snapshot")
+    box = SecretBox(settings)
+    snapshots = SnapshotReader(settings.instance.data_dir / "snapshot")
     launcher = Launcher(settings)
     return Services(
         settings=settings,

@@ -1,0 +1,49 @@
+"""Interactive work: request, limits, submission as the person, life cycle, the way in."""
+
+from __future__ import annotations
+
+from backend.sessions.model import (
+    LIVE_STATES,
+    OVER_STATES,
+    STATES,
+    AccountChoice,
+    AppChoice,
+    Estimate,
+    Fit,
+    GpuChoice,
+    ImageChoice,
+    LaunchOptions,
+    LaunchRefused,
+    LaunchRequest,
+    PartitionChoice,
+    Problem,
+    RegistrationAnswer,
+    RequestError,
+    Session,
+    SessionError,
+    SessionNotFound,
+)
+from backend.sessions.service import Sessions
+
+__all__ = [
+    "LIVE_STATES",
+    "OVER_STATES",
+    "STATES",
+    "AccountChoice",
+    "AppChoice",
+    "Estimate",
+    "Fit",
+    "GpuChoice",
+    "ImageChoice",
+    "LaunchOptions",
+    "LaunchRefused",
+    "LaunchRequest",
+    "PartitionChoice",
+    "Problem",
+    "RegistrationAnswer",
+    "RequestError",
+    "Session",
+    "SessionError",
+    "SessionNotFound",
+    "Sessions",
+]

@@ -213,3 +213,11 @@ class Estimate:
 
     start_s: int | None
     words: str
+
+
+@dataclass(frozen=True)
+class RegistrationAnswer:
+    """What an agent is answered: 204, 403, or 410 with a signed JSON body."""
+
+    status: int
+    body: Mapping[str, Any] | None = None

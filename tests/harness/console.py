@@ -117,11 +117,17 @@ class Console:
         password.write_text(cluster.ldap_bind_password)
         password.chmod(0o600)
         cluster.run(["chown", "carme", str(password)])
+        scheduler: dict[str, dict[str, Any]] = {
+            "scheduler": {"kind": "slurm", "cluster": cluster.name},
+            "slurm": {"conf": str(cluster.slurm_conf)},
+            "launcher": {"strategy": "sudo", "socket": str(run / "launcher.sock"), "allowed_peer": "carme"},
+        }
+        # The launcher reads a file of its own: it has no business with the directory's password.
+        (folder / "launcher.toml").write_text(toml({"instance": {"data_dir": str(run)}, **scheduler}))
         console._write_settings(
             merged(
                 {
-                    "scheduler": {"kind": "slurm", "cluster": cluster.name},
-                    "slurm": {"conf": str(cluster.slurm_conf)},
+                    **scheduler,
                     "agent": {"console_url": console.url, "bind_host": "127.0.0.1"},
                     "directory": {"kind": "ldap"},
                     "ldap": {
@@ -131,11 +137,6 @@ class Console:
                         "bind_dn": cluster.ldap_bind_dn,
                         "bind_password_file": str(password),
                         "base_dn": cluster.ldap_base,
-                    },
-                    "launcher": {
-                        "strategy": "sudo",
-                        "socket": str(run / "launcher.sock"),
-                        "allowed_peer": "carme",
                     },
                 },
                 settings or {},
@@ -159,14 +160,14 @@ class Console:
     def start(self) -> None:
         """Start its processes and wait for the sign-in page. Raises StartFailed."""
         if self.cluster is None:
-            self._spawn("serve")
+            self._spawn("serve", self.config)
         else:
-            self._spawn("launcher", "--only", "launcher", user="carme-launch")
-            self._spawn("serve", user="carme")
+            self._spawn("launcher", self.folder / "launcher.toml", "--only", "launcher", user="carme-launch")
+            self._spawn("serve", self.config, user="carme")
         self.wait_up()
 
-    def _spawn(self, name: str, *arguments: str, user: str = "") -> None:
-        command = [PYTHON, "-m", "app.cli", "serve", "--config", str(self.config), *arguments]
+    def _spawn(self, name: str, config: Path, *arguments: str, user: str = "") -> None:
+        command = [PYTHON, "-m", "app.cli", "serve", "--config", str(config), *arguments]
         log = (self.folder / f"{name}.log").open("ab")
         with log:
             if self.cluster is not None:
