@@ -1,0 +1,150 @@
+"""One running app: started, its output passed on, ended with all it started."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from .runtimes import Command
+
+LAST_LINES = 40
+LINE_LIMIT_BYTES = 4096
+LOG_LIMIT_BYTES = 8 * 1024 * 1024
+"""What one app may add to the job's output file, which lies in the person's quota."""
+STOP_GRACE_S = 5.0
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def log(text: str) -> None:
+    """One line in the job's output file. A full disk must not end the session."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"carme: {text}", flush=True)  # noqa: T201 - the job's output file is the agent's log
+
+
+class AppProcess:
+    """A started app. `returncode` is None while it runs."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+        self.name = name
+        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
+        self._process = process
+        self._output = asyncio.ensure_future(self._pass_on())
+
+    @classmethod
+    async def start(cls, name: str, command: Command) -> AppProcess:
+        """Start it in a session (process group) of its own. Raises OSError when it can't be executed."""
+        process = await asyncio.create_subprocess_exec(
+            *command.argv,
+            env=dict(command.env),
+            cwd=command.cwd,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+            limit=LINE_LIMIT_BYTES,
+        )
+        return cls(name, process)
+
+    @property
+    def pid(self) -> int:
+        """Of the started command (the runtime's, when in a container)."""
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit status, negative for a signal."""
+        return self._process.returncode
+
+    async def wait(self) -> int:
+        """Its exit status, after its output was passed on as far as nothing else holds it open."""
+        status = await self._process.wait()
+        await asyncio.wait([self._output], timeout=0.5)
+        return status
+
+    async def stop(self) -> None:
+        """SIGTERM to its group, after a grace SIGKILL."""
+        self._signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self._process.wait(), STOP_GRACE_S)
+        except asyncio.TimeoutError:  # noqa: UP041 - Python 3.9
+            self._signal(signal.SIGKILL)
+            await self._process.wait()
+        self._signal(signal.SIGKILL)
+        await asyncio.wait([self._output], timeout=0.5)
+        self._output.cancel()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+    async def _pass_on(self) -> None:
+        stream = self._process.stdout
+        if stream is None:
+            return
+        written = 0
+        while True:
+            try:
+                raw = await stream.readuntil(b"\n")
+            except asyncio.IncompleteReadError as error:
+                raw = error.partial
+                if not raw:
+                    return
+            except asyncio.LimitOverrunError:
+                raw = await stream.read(LINE_LIMIT_BYTES)
+            line = raw.decode(errors="replace").rstrip("\r\n")
+            self.last_lines.append(line)
+            if written < LOG_LIMIT_BYTES:
+                written += len(raw)
+                with contextlib.suppress(OSError, ValueError):
+                    sys.stdout.write(f"[{self.name}] {line}\n")
+                    sys.stdout.flush()
+                if written >= LOG_LIMIT_BYTES:
+                    log(f"{self.name} has written {LOG_LIMIT_BYTES} bytes: the rest is left out")
+
+
+def adopt_orphans() -> None:
+    """Let processes whose parent ended become children of the agent, so that `end_descendants` finds them."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def descendants(root: int) -> Iterator[int]:
+    """Process ids below `root`, parents first, from /proc (nothing where there is no /proc)."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            parent = int(entry.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(entry.parent.name))
+    waiting = list(children.get(root, ()))
+    while waiting:
+        pid = waiting.pop(0)
+        yield pid
+        waiting += children.get(pid, ())
+
+
+async def end_descendants(grace_s: float = 2.0) -> None:
+    """End whatever is still below this process (kernels, servers that apps left running)."""
+    for number, turns in ((signal.SIGTERM, int(grace_s * 20)), (signal.SIGKILL, 40)):
+        for turn in range(turns):
+            _reap()
+            left = list(descendants(os.getpid()))
+            if not left:
+                return
+            if turn == 0 or number == signal.SIGKILL:
+                for pid in left:
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, number)
+            await asyncio.sleep(0.05)
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            continue

@@ -1,0 +1,111 @@
+"""Telling the console where the gateway listens, without the secret ever travelling.
+
+A message is JSON `{"session", "port", "node", "time_s", "apps", "mac"}`; `mac` is the hex HMAC-SHA256, keyed
+with the session's secret, over the canonical JSON of the rest. The console checks it with `is_signed`, and
+that `time_s` never moves back. It answers 204, or 410 when the session is over. Since anything may answer on
+the port of a console that is down, a 410 counts only with a body that is signed the same way and names the
+message it answers: `json.dumps(over_answer(secret, message))`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import http.client
+import json
+import ssl
+from typing import Any
+from urllib.parse import urlsplit
+
+REGISTER_TIMEOUT_S = 10
+ANSWER_LIMIT_BYTES = 65536
+
+
+class Unreachable(OSError):
+    """The console doesn't answer now (or a proxy says so); try again later."""
+
+
+class Refused(Exception):
+    """The console answers, but not to this message."""
+
+
+def canonical(message: dict[str, Any]) -> bytes:
+    """The bytes that are signed: sorted keys, no blanks, ASCII only, without `mac`."""
+    rest = {key: value for key, value in message.items() if key != "mac"}
+    return json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def mac_of(secret: str, message: dict[str, Any]) -> str:
+    """Hex HMAC-SHA256 of a message."""
+    return hmac.new(secret.encode(), canonical(message), hashlib.sha256).hexdigest()
+
+
+def signed(secret: str, message: dict[str, Any]) -> dict[str, Any]:
+    """The message with its mac."""
+    return {**message, "mac": mac_of(secret, message)}
+
+
+def is_signed(secret: str, message: dict[str, Any]) -> bool:
+    """Whether the message carries the mac of this secret. Constant time; False for anything malformed."""
+    mac = message.get("mac")
+    return isinstance(mac, str) and hmac.compare_digest(mac.encode(), mac_of(secret, message).encode())
+
+
+def over_answer(secret: str, message: dict[str, Any]) -> dict[str, Any]:
+    """The body of a 410: this session is over, in answer to this very message."""
+    return signed(secret, {"over": True, "session": message["session"], "answers": message["mac"]})
+
+
+def is_over(secret: str, message: dict[str, Any], body: bytes) -> bool:
+    """Whether a 410's body is the console's own word on `message`."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return False
+    return (
+        isinstance(answer, dict)
+        and is_signed(secret, answer)
+        and answer.get("over") is True
+        and answer.get("session") == message["session"]
+        and answer.get("answers") == message["mac"]
+    )
+
+
+def post(url: str, path: str, message: dict[str, Any], ca_pem: str = "") -> tuple[int, bytes]:
+    """Send one message; returns status and body. Blocking. Raises Unreachable. No HTTP proxy is used."""
+    parts = urlsplit(url)
+    host = parts.hostname or "localhost"
+    connection: http.client.HTTPConnection
+    if parts.scheme == "https":
+        context = ssl.create_default_context(cadata=ca_pem or None)
+        connection = http.client.HTTPSConnection(
+            host, parts.port, timeout=REGISTER_TIMEOUT_S, context=context
+        )
+    else:
+        connection = http.client.HTTPConnection(host, parts.port, timeout=REGISTER_TIMEOUT_S)
+    try:
+        connection.request(
+            "POST",
+            parts.path.rstrip("/") + path,
+            body=json.dumps(message),
+            headers={"Content-Type": "application/json", "Connection": "close"},
+        )
+        answer = connection.getresponse()
+        return answer.status, answer.read(ANSWER_LIMIT_BYTES)
+    except (OSError, http.client.HTTPException) as error:
+        raise Unreachable(f"{parts.scheme}://{parts.netloc}: {error}") from error
+    finally:
+        connection.close()
+
+
+def register(secret: str, url: str, path: str, message: dict[str, Any], ca_pem: str = "") -> bool:
+    """Register once. True: known now; False: the session is over. Raises Unreachable, Refused. Blocking."""
+    sent = signed(secret, message)
+    status, body = post(url, path, sent, ca_pem)
+    if status == 204:
+        return True
+    if status == 410 and is_over(secret, sent, body):
+        return False
+    if status >= 500:
+        raise Unreachable(f"the console answers {status}")
+    raise Refused(f"the console answers {status}" + (" without its signature" if status == 410 else ""))
