@@ -1,0 +1,22 @@
+"""The console's own database: tables, transactions, migrations, audit, secrets at rest."""
+
+from backend.store import models
+from backend.store.audit import CONSOLE, audit
+from backend.store.database import Database, DatabaseUnusable
+from backend.store.migrate import UpgradeBlocked
+from backend.store.secrets import KeyUnusable, NotDecrypted, SecretBox, digest, new_token, same
+
+__all__ = [
+    "CONSOLE",
+    "Database",
+    "DatabaseUnusable",
+    "KeyUnusable",
+    "NotDecrypted",
+    "SecretBox",
+    "UpgradeBlocked",
+    "audit",
+    "digest",
+    "models",
+    "new_token",
+    "same",
+]

@@ -23,7 +23,9 @@ class Person(Base):
     source: Mapped[str] = mapped_column(String(16))  # local, ldap
     display_name: Mapped[str] = mapped_column(String(255), default="")
     mail: Mapped[str] = mapped_column(String(255), default="")
-    uid: Mapped[int | None] = mapped_column(BigInteger)  # Unix uid, where the directory or the system tells it
+    uid: Mapped[int | None] = mapped_column(
+        BigInteger
+    )  # Unix uid, where the directory or the system tells it
     password_hash: Mapped[str | None] = mapped_column(String(255))  # argon2, local accounts only
     roles: Mapped[list[str]] = mapped_column(JSON, default=list)  # operator, admin
     locked: Mapped[bool] = mapped_column(Boolean, default=False)
@@ -75,7 +77,12 @@ class Login(Base):
     input_s: Mapped[int] = mapped_column(BigInteger)  # last input of the person: the idle clock
     expires_s: Mapped[int] = mapped_column(BigInteger)  # the absolute end
     attempts: Mapped[int] = mapped_column(Integer, default=0)  # of the second step
-    ended_s: Mapped[int | None] = mapped_column(BigInteger)
+    browser: Mapped[str] = mapped_column(DIGEST, default="")  # the known browser it was begun in, if any
+    may_enrol: Mapped[bool] = mapped_column(
+        Boolean, default=False
+    )  # the admin's code was shown, or none is needed
+    pending_secret: Mapped[bytes | None] = mapped_column(LargeBinary)  # of an enrolment under way; encrypted
+    ended_s: Mapped[int | None] = mapped_column(BigInteger, index=True)
     ended_why: Mapped[str | None] = mapped_column(String(32))  # sign-out, revoked, idle, expired
 
 
@@ -94,7 +101,9 @@ class Throttle(Base):
     __tablename__ = "throttles"
     key: Mapped[str] = mapped_column(String(200), primary_key=True)
     failures: Mapped[int] = mapped_column(Integer, default=0)
-    passed_on: Mapped[int] = mapped_column(Integer, default=0)  # wrong passwords the directory has seen lately
+    passed_on: Mapped[int] = mapped_column(
+        Integer, default=0
+    )  # wrong passwords the directory has seen lately
     window_s: Mapped[int] = mapped_column(BigInteger, default=0)
     next_s: Mapped[float] = mapped_column(default=0.0)
 
@@ -113,11 +122,15 @@ class Session(Base):
     secret: Mapped[bytes] = mapped_column(LargeBinary)  # shared with the agent; encrypted
     tls_fingerprint: Mapped[str] = mapped_column(DIGEST)
     job_id: Mapped[int | None] = mapped_column(BigInteger)  # a hint until `confirmed`
-    confirmed: Mapped[bool] = mapped_column(Boolean, default=False)  # id, cluster and uid agree with the scheduler
+    confirmed: Mapped[bool] = mapped_column(
+        Boolean, default=False
+    )  # id, cluster and uid agree with the scheduler
     node: Mapped[str | None] = mapped_column(String(255))  # first node, from the scheduler
     address: Mapped[str | None] = mapped_column(String(255))  # that node's address, from the scheduler
     port: Mapped[int | None] = mapped_column(Integer)  # from the agent
-    registered_s: Mapped[float | None] = mapped_column()  # the agent's clock in its newest message: only grows
+    registered_s: Mapped[float | None] = (
+        mapped_column()
+    )  # the agent's clock in its newest message: only grows
     apps: Mapped[dict[str, Any]]  # {"jupyterlab": "starting" | "ready" | "failed"}
     reason: Mapped[str] = mapped_column(Text, default="")  # pending reason, or why it ended
     exit_code: Mapped[str] = mapped_column(String(16), default="")
@@ -130,9 +143,13 @@ class Session(Base):
     end_s: Mapped[int | None] = mapped_column(BigInteger)
     stop_requested_s: Mapped[int | None] = mapped_column(BigInteger)
     stopped_by: Mapped[str | None] = mapped_column(NAME)
-    stop_sent_s: Mapped[int | None] = mapped_column(BigInteger)  # when the scheduler was last asked to cancel it
+    stop_sent_s: Mapped[int | None] = mapped_column(
+        BigInteger
+    )  # when the scheduler was last asked to cancel it
     account: Mapped[str] = mapped_column(NAME, default="")  # as the scheduler says, else as asked
-    seen_s: Mapped[float | None] = mapped_column()  # the newest look at the scheduler in which its job was there
+    seen_s: Mapped[float | None] = (
+        mapped_column()
+    )  # the newest look at the scheduler in which its job was there
     launch_key: Mapped[str | None] = mapped_column(String(64))  # of the click: a repeated one finds this row
     removed: Mapped[bool] = mapped_column(Boolean, default=False)  # taken off the person's list
     version: Mapped[int] = mapped_column(Integer, default=0)  # grows with every change

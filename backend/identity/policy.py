@@ -1,0 +1,84 @@
+"""Who may do what on what: one table, one function, asked by pages, REST, proxy and exports alike.
+
+A row says which roles may do the action on anything, and which relations to the target are enough. Slurm stays the
+authority: an action that is allowed here can still be refused there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from backend.identity.viewer import Viewer
+
+ROLES = ("user", "coordinator", "operator", "admin")
+RELATIONS = ("owner", "coordinator")  # of the target's account
+
+
+@dataclass(frozen=True)
+class Rule:
+    roles: frozenset[str]  # one of these is enough, whatever the target
+    relations: frozenset[str]  # so is one of these
+    why: str
+
+
+def _rule(roles: str, relations: str, why: str) -> Rule:
+    return Rule(frozenset(roles.split()), frozenset(relations.split()), why)
+
+
+TABLE: dict[str, Rule] = {
+    "session.launch": _rule("user", "", "Slurm decides on the resources"),
+    "session.see": _rule("operator admin", "owner", "operators help people whose session hangs"),
+    "session.open": _rule("", "owner", "a session is the person's own desk: no role enters it"),
+    "session.log": _rule("", "owner", "a log holds what the person's programs print"),
+    "session.stop": _rule("operator admin", "owner", "who runs the cluster must be able to free it"),
+    "session.remove": _rule("", "owner", "an ended session's card is the person's to put away"),
+    "cluster.see": _rule("user", "", "nodes and partitions are no secret of anyone's"),
+    "jobs.all": _rule("operator admin", "", "the whole queue with names"),
+    "jobs.accounts": _rule("coordinator operator admin", "", "the queue of the accounts one coordinates"),
+    "job.see": _rule("operator admin", "owner coordinator", "names, folders and commands are personal"),
+    "job.cancel": _rule("operator admin", "owner coordinator", "as Slurm has it"),
+    "person.admin": _rule("admin", "", "accounts, second factors, others' logins"),
+    "audit.see": _rule("admin", "", "who did what"),
+    "page:home": _rule("user", "", ""),
+    "page:cluster": _rule("user", "", ""),
+    "page:jobs": _rule("user", "", ""),
+    "page:sessions": _rule("user", "", ""),
+    "page:launch": _rule("user", "", ""),
+    "page:account": _rule("user", "", ""),
+    "page:people": _rule("admin", "", ""),
+}
+
+
+class UnknownAction(Exception):
+    """An action that is not in the table: a mistake in the program, and refused."""
+
+
+def allowed(viewer: Viewer | None, action: str, target: Any = None) -> bool:
+    """May `viewer` do `action` on `target`?
+
+    `target` is a dataclass, a table's row or a mapping with `owner` or `user`, and for jobs `account`. Nobody
+    (None) may do nothing. Raises UnknownAction.
+    """
+    rule = TABLE.get(action)
+    if rule is None:
+        raise UnknownAction(action)
+    if viewer is None:
+        return False
+    if viewer.roles & rule.roles:
+        return True
+    if target is None:
+        return False
+    if "owner" in rule.relations and _owner(target) == viewer.name:
+        return True
+    return "coordinator" in rule.relations and _get(target, "account") in viewer.coordinates
+
+
+def _owner(target: Any) -> str | None:
+    owner = _get(target, "owner")
+    return owner if owner is not None else _get(target, "user")
+
+
+def _get(target: Any, name: str) -> Any:
+    return target.get(name) if isinstance(target, Mapping) else getattr(target, name, None)

@@ -1,0 +1,76 @@
+"""Bringing a database to this release's tables, once, however many processes start at the same time."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, text
+from sqlalchemy.engine import Connection
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+LOCK_NAME = "carme-upgrade"
+LOCK_NUMBER = 0x6361726D65  # PostgreSQL's advisory locks have numbers
+LOCK_WAIT_S = 120
+
+
+class UpgradeBlocked(Exception):
+    """Another process holds the upgrade lock for too long."""
+
+
+def configuration(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def head() -> str | None:
+    """The revision this release wants."""
+    return ScriptDirectory.from_config(configuration()).get_current_head()
+
+
+def current(connection: Connection) -> str | None:
+    """The revision the database has; None for an empty one."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def upgrade(engine: Engine) -> None:
+    """Run the migrations that are missing, under a lock. Raises UpgradeBlocked, SQLAlchemyError."""
+    with _lock(engine), engine.begin() as connection:
+        if current(connection) != head():
+            command.upgrade(configuration(connection), "head")
+
+
+@contextmanager
+def _lock(engine: Engine) -> Iterator[None]:
+    backend = engine.url.get_backend_name()
+    if backend == "sqlite":
+        database = engine.url.database
+        if not database or database == ":memory:":
+            yield
+            return
+        with Path(database + ".upgrade").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+        return
+    take, give = {
+        "mysql": (f"SELECT GET_LOCK('{LOCK_NAME}', {LOCK_WAIT_S})", f"SELECT RELEASE_LOCK('{LOCK_NAME}')"),
+        "postgresql": (
+            f"SELECT 1 FROM pg_advisory_lock({LOCK_NUMBER})",
+            f"SELECT pg_advisory_unlock({LOCK_NUMBER})",
+        ),
+    }[backend]
+    with engine.connect() as connection:
+        if connection.execute(text(take)).scalar() != 1:
+            raise UpgradeBlocked(f"another process has been upgrading the database for {LOCK_WAIT_S} s")
+        try:
+            yield
+        finally:
+            connection.execute(text(give))
