@@ -199,6 +199,36 @@ ACCOUNTS = pa.schema(
     ]
 )
 
+# What accounting says of own sessions' jobs: one row for each attempt, the newest last.
+ENDED = pa.schema(
+    [
+        ("job_id", pa.int64()),
+        ("name", pa.string()),
+        ("user", pa.string()),
+        ("uid", pa.int64()),
+        ("account", pa.string()),
+        ("partition", pa.string()),
+        ("qos", pa.string()),
+        ("state", pa.string()),
+        ("cancelled_by", pa.string()),  # uid or name, of a CANCELLED job; "" when not told
+        ("reason", pa.string()),
+        ("exit_code", pa.string()),
+        ("submit_s", _s),
+        ("start_s", _s),  # null: never started
+        ("end_s", _s),  # null: accounting does not know of an end yet
+        ("time_limit_s", _s),
+        ("nodes", pa.int32()),
+        ("node_list", pa.string()),
+        ("cpus", pa.int32()),
+        ("memory_mb", pa.int64()),
+        ("gpus", pa.int32()),
+        ("gpu_type", pa.string()),
+        ("tres", pa.string()),
+        ("cpu_used_s", pa.float64()),  # user + system time of all steps
+        ("memory_peak_mb", pa.int64()),  # the largest of any task, as sampled
+    ]
+)
+
 SCHEMAS: dict[str, pa.Schema] = {
     "jobs": JOBS,
     "nodes": NODES,
@@ -207,6 +237,8 @@ SCHEMAS: dict[str, pa.Schema] = {
     "qos": QOS,
     "associations": ASSOCIATIONS,
     "accounts": ACCOUNTS,
+    "waiting": JOBS,
+    "ended": ENDED,
 }
 
 
@@ -224,6 +256,7 @@ class Part:
     every_s: float
     error: str | None = None
     failing_since_s: float | None = None
+    problems: tuple[str, ...] = ()  # rows of the last answer that made no sense and were left out, by name
 
     def rows(self) -> list[dict[str, Any]]:
         """Every row as a dict: for the small tables only."""
@@ -235,7 +268,7 @@ class Snapshot:
     """What is known of one cluster; a part that was never read is an empty table with `taken_s` None."""
 
     cluster: str
-    version: int  # grows whenever a part changed
+    version: int  # differs whenever a part or its error changed
     jobs: Part
     nodes: Part
     partitions: Part
@@ -243,3 +276,5 @@ class Snapshot:
     qos: Part
     associations: Part
     accounts: Part
+    waiting: Part  # rows of jobs for the sessions that are not ready yet, fresher than `jobs`
+    ended: Part  # what accounting says of sessions' jobs that ended or left the queue
