@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import selectors
+import shlex
 import shutil
 import signal
 import socket
@@ -53,7 +54,9 @@ class _Account:
 class Cluster:
     """A cluster in its folder. `Cluster.up()` starts one, `Cluster.attach(folder)` finds a running one."""
 
-    def __init__(self, plan: Plan, guard: subprocess.Popen[bytes] | None, took_s: Mapping[str, float]) -> None:
+    def __init__(
+        self, plan: Plan, guard: subprocess.Popen[bytes] | None, took_s: Mapping[str, float]
+    ) -> None:
         self.plan = plan
         self.folder = plan.folder
         self.name = plan.name
@@ -86,19 +89,24 @@ class Cluster:
         name: str = "carme",
         *,
         expose: Sequence[Path] = (),
+        extra_slurm_conf: str = "",
         detached: bool = False,
     ) -> Cluster:
         """Install what is missing and start a cluster; it answers and its nodes are idle when this returns.
 
         It ends with this process, however that ends, unless `detached`. `expose`: further folders that
-        everyone inside must reach at the same path. Raises NeedsRoot, PackagesMissing, StartFailed.
+        everyone inside must reach at the same path. `extra_slurm_conf`: lines for the end of slurm.conf.
+        Raises NeedsRoot, PackagesMissing, StartFailed.
         """
         if os.geteuid() != 0:
             raise NeedsRoot()
         packages.install()
         begun = time.monotonic()
         where = _fresh_folder(folder)
-        plan = new_plan(where, name=name, expose=tuple(expose), remove_folder=folder is None)
+        plan = new_plan(
+            where, name=name, expose=tuple(expose), remove_folder=folder is None,
+            extra_slurm_conf=extra_slurm_conf,
+        )  # fmt: skip
         plan.save()
         (where / "log").mkdir()
         with (where / "log/holder.log").open("wb") as log:
@@ -111,7 +119,7 @@ class Cluster:
             )  # fmt: skip
         (where / "guard.pid").write_text(f"{guard.pid} {_start_time(guard.pid)}\n")
         told = _first_line(guard.stdout, UP_WITHIN_S)
-        answer = json.loads(told) if told else {"failed": "The holder said nothing."}
+        answer: dict[str, Any] = json.loads(told) if told else {"failed": "The holder said nothing."}
         if "ready" not in answer:
             words = answer["failed"]
             tail = (where / "log/holder.log").read_text(errors="replace")[-3000:]
@@ -159,6 +167,11 @@ class Cluster:
                 if pipe is not None:
                     pipe.close()
 
+    def wait_ended(self) -> None:
+        """Wait until somebody else takes the cluster down."""
+        while _guard_pid(self.folder) is not None:
+            time.sleep(0.2)
+
     # Inside
 
     def popen(
@@ -172,6 +185,7 @@ class Cluster:
         stdout: int | IO[Any] | None = None,
         stderr: int | IO[Any] | None = None,
         text: bool = False,
+        new_session: bool = True,
     ) -> subprocess.Popen[Any]:
         """Start a program inside as `user`, in a session of its own, with a clean environment plus `env`.
 
@@ -192,7 +206,7 @@ class Cluster:
             process = subprocess.Popen(
                 [*entering, *(os.fspath(part) for part in argv)],
                 env=environment, cwd="/", stdin=stdin, stdout=stdout, stderr=stderr, text=text,
-                start_new_session=True,
+                start_new_session=new_session,
             )  # fmt: skip
         self._started = [each for each in self._started if each.poll() is None]
         self._started.append(process)
@@ -227,7 +241,9 @@ class Cluster:
             raise
         done = subprocess.CompletedProcess(list(argv), process.returncode, output, errors)
         if check and done.returncode:
-            raise CommandFailed(f"{user}: {' '.join(map(os.fspath, argv))}: {done.returncode}\n{output}{errors}")
+            raise CommandFailed(
+                f"{user}: {shlex.join(os.fspath(part) for part in argv)}: {done.returncode}\n{output}{errors}"
+            )
         return done
 
     def account(self, user: str) -> _Account:
@@ -304,6 +320,18 @@ class Cluster:
             self.run(["scancel", f"--user={user}"], check=True)
         self.wait_idle()
 
+    def settle(self) -> None:
+        """Undo what a test left: stopped daemons run again, jobs are gone, nodes idle, nobody is locked out."""
+        for name, alive in self.status().items():
+            if not alive:
+                self.start(name)
+        for node in self.run(["sinfo", "-h", "-N", "-t", "drain,down", "-o", "%N"]).stdout.split():
+            self.resume(node)
+        self.cancel_all_jobs()
+        for name in self.people:
+            if "pwdFailureTime" in self.ldap_attributes(self.person_dn(name)):
+                self.unlock(name)
+
     # The directory
 
     def ldap_modify(self, ldif: str) -> None:
@@ -312,7 +340,9 @@ class Cluster:
 
     def ldap_attributes(self, dn: str) -> dict[str, list[str]]:
         """All attributes of an entry, the operational ones too (plain values only)."""
-        shown = self._ldap("ldapsearch", ["-LLL", "-o", "ldif-wrap=no", "-s", "base", "-b", dn, "*", "+"], None)
+        shown = self._ldap(
+            "ldapsearch", ["-LLL", "-o", "ldif-wrap=no", "-s", "base", "-b", dn, "*", "+"], None
+        )
         found: dict[str, list[str]] = {}
         for line in shown.splitlines():
             key, mark, value = line.partition(": ")
@@ -336,7 +366,13 @@ class Cluster:
         person = self.people[name]
         self._replace(name, "userPassword", person.password)
         held = self.ldap_attributes(directory.person_dn(name))
-        for attribute in ("pwdAccountLockedTime", "pwdFailureTime", "pwdPolicySubentry", "pwdReset", "pwdHistory"):
+        for attribute in (
+            "pwdAccountLockedTime",
+            "pwdFailureTime",
+            "pwdPolicySubentry",
+            "pwdReset",
+            "pwdHistory",
+        ):
             if attribute in held:
                 self.ldap_modify(
                     f"dn: {directory.person_dn(name)}\nchangetype: modify\ndelete: {attribute}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import signal
@@ -93,11 +94,12 @@ class Daemons:
         ]  # fmt: skip
         declared += [
             Daemon(
-                node.name, ["slurmd", "-D", "-N", node.name, "-f", conf],
-                lambda port=ports.slurmd(count): _tcp_answers(port),
+                node.name,
+                ["slurmd", "-D", "-N", node.name, "-f", conf],
+                functools.partial(_tcp_answers, ports.slurmd(count)),
             )
             for count, node in enumerate(NODES)
-        ]  # fmt: skip
+        ]
         return declared
 
     def start(self, name: str) -> None:
@@ -161,7 +163,10 @@ class Daemons:
 def log_tail(folder: Path, name: str, lines: int) -> str:
     """The last lines a daemon wrote, its log and its output together."""
     node = {node.name for node in NODES}
-    files = [folder / "log" / f"{'slurmd-' if name in node else ''}{name}.log", folder / "log" / f"{name}.out"]
+    files = [
+        folder / "log" / f"{'slurmd-' if name in node else ''}{name}.log",
+        folder / "log" / f"{name}.out",
+    ]
     tail: list[str] = []
     for path in files:
         if path.exists():

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import traceback
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +117,7 @@ def _worker(plan: Plan, accounts: dict[str, world.Account]) -> int:
         threading.Thread(target=_answer, args=(connection, held), daemon=True).start()
 
 
-def _bring_up(
-    plan: Plan, accounts: dict[str, world.Account]
-) -> tuple[daemons.Daemons, dict[str, float]]:
+def _bring_up(plan: Plan, accounts: dict[str, world.Account]) -> tuple[daemons.Daemons, dict[str, float]]:
     begun = time.monotonic()
     took: dict[str, float] = {}
 
@@ -145,19 +143,24 @@ def _bring_up(
         held.start("mariadbd")
         passed("mariadbd")
 
-    with ThreadPoolExecutor(4) as pool:
-        others = [pool.submit(ldap), pool.submit(held.start, "munged"), pool.submit(_readable, plan, accounts)]
+    with ThreadPoolExecutor(12) as pool:
+        others = [
+            pool.submit(ldap),
+            pool.submit(held.start, "munged"),
+            pool.submit(_readable, plan, accounts),
+        ]
         database()
         for other in others[1:]:
             other.result()
         held.start("slurmdbd")
         passed("slurmdbd")
-        held.start("slurmctld")
+        controller = pool.submit(held.start, "slurmctld")
+        _wait_registered(held, controller)
+        passed("registered")
+        controller.result()
         passed("slurmctld")
         nodes = [pool.submit(held.start, node.name) for node in slurm.NODES]
-        _wait_registered(held)
-        passed("registered")
-        _load_accounts()
+        _load_accounts(plan, pool)
         passed("accounts")
         for started in nodes:
             started.result()
@@ -172,6 +175,7 @@ def _write_slurm(plan: Plan, accounts: dict[str, world.Account]) -> None:
     slurm.write(
         plan.folder, name=plan.name, host=plan.hostname, ports=plan.ports,
         database_password=plan.database_password, slurm_ids=(owner.uid, owner.gid),
+        extra=plan.extra_slurm_conf,
     )  # fmt: skip
     # So that a plain `squeue` inside is this cluster's.
     for name in ("slurm.conf", "gres.conf", "cgroup.conf", "slurmdbd.conf"):
@@ -198,7 +202,7 @@ def _readable(plan: Plan, accounts: dict[str, world.Account]) -> None:
         )
 
 
-def _wait_registered(held: daemons.Daemons) -> None:
+def _wait_registered(held: daemons.Daemons, controller: Future[None]) -> None:
     """slurmdbd learns the cluster and its GPU TRES from slurmctld; limits on them are refused before."""
     until = time.monotonic() + IDLE_WITHIN_S
     while True:
@@ -208,26 +212,38 @@ def _wait_registered(held: daemons.Daemons) -> None:
         ).stdout  # fmt: skip
         if f"gres|gpu:{slurm.GPU_TYPES[-1]}" in shown.split():
             return
+        if controller.done():
+            controller.result()
         if time.monotonic() > until:
             raise StartFailed(f"slurmctld didn't register with slurmdbd.\n{held.log('slurmctld')}")
         time.sleep(0.05)
 
 
-def _load_accounts() -> None:
+def _load_accounts(plan: Plan, pool: ThreadPoolExecutor) -> None:
+    list(pool.map(lambda command: _sacctmgr(*command.split()), people.QOS_COMMANDS))
+    accounts = plan.folder / "slurm/accounts.cfg"
+    accounts.write_text(people.sacctmgr_file(plan.name))
+    _sacctmgr("load", f"file={accounts}")
+
+
+def _sacctmgr(*words: str) -> None:
     done = subprocess.run(
-        ["sacctmgr", "-i"], input=people.sacctmgr_script(), capture_output=True, text=True,
-        check=False, env=daemons.CLEAN, timeout=60,
-    )  # fmt: skip
-    wrong = [line for line in (done.stdout + done.stderr).splitlines() if "rror" in line or "nknown" in line]
-    if done.returncode or wrong:
-        raise StartFailed(f"sacctmgr refused the accounts:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+        ["sacctmgr", "-i", *words], capture_output=True, text=True, check=False, env=daemons.CLEAN, timeout=60
+    )
+    said = done.stdout + done.stderr
+    if done.returncode or "error" in said.lower() or "unknown" in said.lower():
+        raise StartFailed(f"sacctmgr {' '.join(words)} failed:\n{said[-3000:]}")
 
 
 def _wait_idle(held: daemons.Daemons) -> None:
     until = time.monotonic() + IDLE_WITHIN_S
     while True:
         shown = subprocess.run(
-            ["sinfo", "-h", "-N", "-o", "%N %t"], capture_output=True, text=True, check=False, env=daemons.CLEAN
+            ["sinfo", "-h", "-N", "-o", "%N %t"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=daemons.CLEAN,
         ).stdout
         states = dict(line.split() for line in shown.splitlines())
         if len(states) == len(slurm.NODES) and set(states.values()) == {"idle"}:

@@ -33,6 +33,7 @@ class Plan:
     ldap_service_password: str
     expose: tuple[Path, ...]
     remove_folder: bool
+    extra_slurm_conf: str
 
     @property
     def ports(self) -> Ports:
@@ -55,7 +56,9 @@ class Plan:
         return cls(**raw)
 
 
-def new_plan(folder: Path, *, name: str, expose: tuple[Path, ...], remove_folder: bool) -> Plan:
+def new_plan(
+    folder: Path, *, name: str, expose: tuple[Path, ...], remove_folder: bool, extra_slurm_conf: str
+) -> Plan:
     """A plan with fresh secrets and a free block of ports."""
     if len(str(folder)) > LONGEST_FOLDER:
         raise HarnessError(f"{folder} is too long for Unix sockets: at most {LONGEST_FOLDER} characters.")
@@ -66,6 +69,7 @@ def new_plan(folder: Path, *, name: str, expose: tuple[Path, ...], remove_folder
         database_password=secrets.token_hex(12), reader_password=secrets.token_hex(12),
         ldap_root_password=secrets.token_hex(12), ldap_service_password=secrets.token_hex(12),
         expose=_needed_folders(expose), remove_folder=remove_folder,
+        extra_slurm_conf=extra_slurm_conf,
     )  # fmt: skip
 
 

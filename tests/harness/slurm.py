@@ -71,7 +71,14 @@ def version() -> tuple[int, int]:
 
 
 def write(
-    folder: Path, *, name: str, host: str, ports: Ports, database_password: str, slurm_ids: tuple[int, int]
+    folder: Path,
+    *,
+    name: str,
+    host: str,
+    ports: Ports,
+    database_password: str,
+    slurm_ids: tuple[int, int],
+    extra: str,
 ) -> None:
     """Write slurm.conf, gres.conf, cgroup.conf and slurmdbd.conf into folder/slurm, with their state folders."""
     place = folder / "slurm"
@@ -80,7 +87,7 @@ def write(
         (place / part).mkdir(parents=True, exist_ok=True)
         shutil.chown(place / part, uid, gid)
     (place / "spool").chmod(0o755)
-    (place / "slurm.conf").write_text(_slurm_conf(folder, name, host, ports))
+    (place / "slurm.conf").write_text(f"{_slurm_conf(folder, name, host, ports)}{extra}\n")
     (place / "gres.conf").write_text(_gres_conf(folder))
     (place / "cgroup.conf").write_text("CgroupPlugin=disabled\n" if version() >= (23, 2) else "")
     slurmdbd_conf = place / "slurmdbd.conf"

@@ -108,7 +108,7 @@ def _mirror(path: Path) -> None:
 
 
 def _own_devices(place: Path) -> None:
-    """Pretend GPUs (symlinks to /dev/null: gres.conf takes only device nodes) and a FUSE device for everyone."""
+    """Pretend GPUs (symlinks to /dev/null: gres.conf takes device nodes only), a FUSE device for everyone."""
     place.mkdir(exist_ok=True)
     kernel.mount("tmpfs", str(place), "tmpfs", 0, "mode=755,size=1m")
     for number in range(8):
@@ -122,7 +122,7 @@ def _own_devices(place: Path) -> None:
 
 
 def _write_etc(place: Path, hostname: str) -> dict[str, Account]:
-    shutil.copytree("/etc", place, symlinks=True, ignore_dangling_symlinks=True, ignore=_unreadable)
+    shutil.copytree("/etc", place, symlinks=True, ignore_dangling_symlinks=True, ignore=_not_copied)
     resolv = place / "resolv.conf"
     if resolv.is_symlink():
         # It may point into /run, which is our own inside.
@@ -151,7 +151,8 @@ def _write_etc(place: Path, hostname: str) -> dict[str, Account]:
     _write(place / "hostname", f"{hostname}\n")
     _write(
         place / "sudoers",
-        'Defaults env_reset, !requiretty, !use_pty, !syslog, !mail_badpass, secure_path="/usr/sbin:/usr/bin:/sbin:/bin"\n'
+        "Defaults env_reset, !requiretty, !use_pty, !syslog, !mail_badpass\n"
+        'Defaults secure_path="/usr/sbin:/usr/bin:/sbin:/bin"\n'
         f"{LAUNCHER} ALL=(%{PEOPLE_GROUP}) NOPASSWD: {AS_USER}\n",
         0o440,
     )
@@ -161,12 +162,10 @@ def _write_etc(place: Path, hostname: str) -> dict[str, Account]:
     return by_name
 
 
-def _unreadable(folder: str, names: list[str]) -> set[str]:
+def _not_copied(folder: str, names: list[str]) -> set[str]:
     """Sockets and pipes can't be copied."""
-    return {
-        name for name in names if not stat.S_IFMT(os.lstat(f"{folder}/{name}").st_mode)
-        in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
-    }  # fmt: skip
+    copied = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
+    return {name for name in names if stat.S_IFMT(os.lstat(f"{folder}/{name}").st_mode) not in copied}
 
 
 def _write(path: Path, text: str, mode: int = 0o644) -> None:

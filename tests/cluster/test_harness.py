@@ -1,0 +1,302 @@
+"""The harness keeps its promises: a real cluster, alone in its namespace, and nothing left behind."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import ldap3
+import pytest
+from ldap3.core.exceptions import LDAPException
+
+from tests.harness import Cluster
+from tests.harness.errors import CommandFailed, StartFailed
+
+TOUCHED_BY_NOBODY = (
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/shadow",
+    "/etc/sudoers",
+    "/etc/nsswitch.conf",
+    "/etc/hosts",
+)
+
+
+def outside() -> dict[str, str]:
+    files = {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in TOUCHED_BY_NOBODY}
+    lists = {
+        folder: " ".join(sorted(os.listdir(folder)))
+        for folder in ("/etc", "/home", "/usr/local", "/run", "/usr/sbin")
+        if Path(folder).exists()
+    }
+    mounts = {"mounts": Path("/proc/self/mountinfo").read_text()}
+    return {**files, **lists, **mounts, "host name": os.uname().nodename}
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines that name the cluster's folder, or run in its namespace."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if str(folder) in line:
+                found.append(line)
+    return found
+
+
+def until(true: Callable[[], object], within_s: float = 15.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, "it didn't come true in time"
+        time.sleep(0.1)
+
+
+def bind(cluster: Cluster, dn: str, password: str, *, ldaps: bool = False) -> str:
+    """Result of a bind over TLS that checks the certificate."""
+    tls = ldap3.Tls(validate=ssl.CERT_REQUIRED, ca_certs_file=str(cluster.ldap_ca))
+    server = ldap3.Server(cluster.ldaps_uri if ldaps else cluster.ldap_uri, tls=tls)
+    connection = ldap3.Connection(server, dn, password)
+    if not ldaps:
+        connection.open()
+        connection.start_tls()
+    connection.bind()
+    result = str(connection.result["description"])
+    connection.unbind()
+    return result
+
+
+def finished_job(cluster: Cluster, user: str, *arguments: str) -> tuple[str, str]:
+    """Submit, wait for the end; return the job id and what it printed."""
+    done = cluster.run(["sbatch", "--parsable", "--output=%j.out", *arguments], user=user, check=True)
+    job = done.stdout.strip()
+    output = cluster.outside(f"/home/{user}/{job}.out")
+    until(lambda: not cluster.run(["squeue", "-h", "-j", job, "-t", "all", "-o", "%T"]).stdout.strip()
+          or cluster.run(["squeue", "-h", "-j", job, "-t", "all", "-o", "%T"]).stdout.strip() == "COMPLETED")  # fmt: skip
+    return job, output.read_text()
+
+
+def test_it_is_up_in_ten_seconds(cluster: Cluster) -> None:
+    assert cluster.took_s["up"] < 10
+
+
+def test_a_job_sees_its_gpu_and_runs_as_the_person(cluster: Cluster) -> None:
+    job, output = finished_job(
+        cluster, "ada", "--gres=gpu:a100:1", "--wrap", "echo gpu=$CUDA_VISIBLE_DEVICES; id -un; hostname"
+    )
+    assert output.split() == ["gpu=0", "ada", f"{cluster.name}-host"]
+
+    def recorded() -> str:
+        fields = ["sacct", "-nPX", "-j", job, "-o", "user,uid,account,state,alloctres"]
+        return cluster.run(fields).stdout.strip()
+
+    until(lambda: "COMPLETED" in recorded())
+    user, uid, account, _, resources = recorded().split("|")
+    assert (user, uid, account) == ("ada", str(cluster.people["ada"].uid), "astro")
+    assert "gres/gpu=1" in resources.split(",")
+    assert "gres/gpu:a100=1" in resources.split(",")
+
+
+def test_nodes_partitions_and_gpu_models_are_as_described(cluster: Cluster) -> None:
+    shown = cluster.run(["sinfo", "-h", "-N", "-p", "gpu", "-o", "%N %G %c %m"], check=True).stdout.split(
+        "\n"
+    )
+    assert "a100-01 gpu:a100:4 64 256000" in [" ".join(line.split()) for line in shown]
+    assert "h100-02 gpu:h100:8 128 1024000" in [" ".join(line.split()) for line in shown]
+    partitions = cluster.run(["sinfo", "-h", "-o", "%R %l"], check=True).stdout.split("\n")
+    assert {"gpu 2-00:00:00", "debug 1:00:00"} <= {line.strip() for line in partitions}
+
+
+def test_limits_are_enforced(cluster: Cluster) -> None:
+    refused = cluster.run(["sbatch", "--qos=debug", "--time=02:00:00", "--wrap=true"], user="ada")
+    assert refused.returncode != 0
+    stranger = cluster.run(["sbatch", "--account=particle", "--wrap=true"], user="ada")
+    assert stranger.returncode != 0
+    nobody = cluster.run(["sbatch", "--wrap=true"], user="eve")
+    assert nobody.returncode != 0
+
+
+def test_cleo_coordinates_physics_and_what_is_below(cluster: Cluster) -> None:
+    shown = cluster.run(
+        ["sacctmgr", "-nP", "show", "account", "withcoord", "format=account,coord"], check=True
+    )
+    lines = dict(line.split("|") for line in shown.stdout.split())
+    assert {account for account, people in lines.items() if people == "cleo"} == {
+        "physics",
+        "astro",
+        "particle",
+    }
+
+
+def test_people_bind_by_starttls_and_ldaps(cluster: Cluster) -> None:
+    for person in cluster.people.values():
+        assert bind(cluster, cluster.person_dn(person.name), person.password) == "success"
+    assert bind(cluster, cluster.ldap_bind_dn, cluster.ldap_bind_password, ldaps=True) == "success"
+
+
+def test_a_password_in_clear_is_refused(cluster: Cluster) -> None:
+    server = ldap3.Server(cluster.ldap_uri)
+    connection = ldap3.Connection(server, cluster.person_dn("ada"), cluster.people["ada"].password)
+    connection.bind()
+    assert connection.result["description"] == "confidentialityRequired"
+
+
+def test_another_ca_is_refused(cluster: Cluster) -> None:
+    server = ldap3.Server(cluster.ldaps_uri, tls=ldap3.Tls(validate=ssl.CERT_REQUIRED))
+    with pytest.raises(LDAPException):
+        ldap3.Connection(server, cluster.person_dn("ada"), "any").bind()
+
+
+def test_ten_wrong_passwords_lock_the_person_until_unlocked(cluster: Cluster) -> None:
+    bob = cluster.people["bob"]
+    for _ in range(10):
+        assert bind(cluster, cluster.person_dn("bob"), "wrong") == "invalidCredentials"
+    assert cluster.is_locked("bob")
+    assert bind(cluster, cluster.person_dn("bob"), bob.password) == "invalidCredentials"
+    cluster.unlock("bob")
+    assert not cluster.is_locked("bob")
+    assert bind(cluster, cluster.person_dn("bob"), bob.password) == "success"
+
+
+def test_an_expired_password_is_told_apart(cluster: Cluster) -> None:
+    cluster.expire_password("bob")
+    assert bind(cluster, cluster.person_dn("bob"), cluster.people["bob"].password) == "invalidCredentials"
+    assert not cluster.is_locked("bob")
+    cluster.unlock("bob")
+    assert bind(cluster, cluster.person_dn("bob"), cluster.people["bob"].password) == "success"
+
+
+def test_groups_are_nested_and_memberof_is_kept(cluster: Cluster) -> None:
+    assert (
+        f"cn=crew,ou=groups,{cluster.ldap_base}"
+        in cluster.ldap_attributes(cluster.person_dn("eve"))["memberOf"]
+    )
+    crew = cluster.ldap_attributes(f"cn=crew,ou=groups,{cluster.ldap_base}")
+    assert crew["memberOf"] == [f"cn=carme-admins,ou=groups,{cluster.ldap_base}"]
+
+
+def test_the_launcher_may_run_one_program_as_people_only(cluster: Cluster) -> None:
+    program = "/usr/local/libexec/carme-as-user"
+    if not cluster.install_as_user():
+        pytest.skip("the checkout has no as-user program")
+    for user, command in (
+        ("root", [program]),
+        ("slurm", [program]),
+        ("carme", [program]),
+        ("ada", ["/usr/bin/id"]),
+    ):
+        refused = cluster.run(["sudo", "-n", "-u", user, "--", *command], user="carme-launch", input="{}")
+        assert refused.returncode != 0 and "password is required" in refused.stderr
+    assert cluster.run(["sudo", "-n", "-u", "ada", "--", program], user="carme", input="{}").returncode != 0
+    allowed = cluster.run(["sudo", "-n", "-u", "ada", "--", program], user="carme-launch", input="{}")
+    assert "password is required" not in allowed.stderr
+
+
+def test_the_console_account_starts_the_checkouts_python_and_reads_no_home(cluster: Cluster) -> None:
+    done = cluster.run(
+        [sys.executable, "-c", "import tests.harness; print('read')"], user="carme", cwd=cluster.checkout
+    )
+    assert done.stdout.strip() == "read", done.stderr
+    assert cluster.run(["ls", "/home/ada"], user="carme").returncode != 0
+    assert cluster.run(["ls", "/home/ada"], user="bob").returncode != 0
+
+
+def test_the_database_account_only_reads(cluster: Cluster) -> None:
+    access = cluster.database
+    client = ["mariadb", "-N", f"-h{access.host}", f"-P{access.port}", f"-u{access.user}", f"-p{access.password}",
+              access.name, "-e"]  # fmt: skip
+    assert cluster.run([*client, "SELECT COUNT(*) FROM user_table"], check=True).stdout.strip() == "5"
+    assert "denied" in cluster.run([*client, "DELETE FROM user_table"]).stderr
+
+
+def test_a_daemon_stops_and_comes_back(cluster: Cluster) -> None:
+    cluster.stop("slurmctld", kill=True)
+    assert not cluster.status()["slurmctld"]
+    cluster.start("slurmctld")
+    cluster.wait_idle()
+    cluster.stop("slapd")
+    with pytest.raises(LDAPException):
+        bind(cluster, cluster.person_dn("ada"), "any")
+    cluster.start("slapd")
+    assert bind(cluster, cluster.person_dn("ada"), cluster.people["ada"].password) == "success"
+
+
+def test_a_node_drains_with_its_reason(cluster: Cluster) -> None:
+    cluster.drain("cpu-01", "fan noise")
+    assert "fan noise" in cluster.run(["sinfo", "-R", "-h"]).stdout
+    cluster.resume("cpu-01")
+    cluster.wait_idle()
+
+
+def test_a_popen_is_the_program_itself(cluster: Cluster) -> None:
+    process = cluster.popen(["sleep", "1000"], user="carme")
+    until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n")
+    assert Path(f"/proc/{process.pid}").stat().st_uid == cluster.account("carme").uid
+    process.kill()
+    assert process.wait(5) == -signal.SIGKILL
+
+
+def test_an_unknown_daemon_is_refused_by_name(cluster: Cluster) -> None:
+    with pytest.raises(CommandFailed, match="slurmctld"):
+        cluster.stop("slurmcontrol")
+
+
+def test_two_clusters_live_side_by_side_and_leave_nothing(cluster: Cluster) -> None:
+    before = outside()
+    with Cluster.up(name="second") as second:
+        assert second.folder != cluster.folder
+        job, output = finished_job(second, "bob", "--gres=gpu:h100:2", "--wrap", "echo $CUDA_VISIBLE_DEVICES")
+        assert (job, output) == ("1", "0,1\n")
+        assert second.run(["scontrol", "show", "config"]).stdout.count("= second\n") == 1
+        second.run(["sbatch", "--wrap", "sleep 1000"], user="ada", check=True)
+        sleeper = second.popen(["sleep", "1000"], user="ada")
+        assert cluster.run(["squeue", "-h"]).stdout == ""
+        assert processes_of(second.folder)
+    assert sleeper.returncode == -signal.SIGKILL
+    assert processes_of(second.folder) == []
+    assert not second.folder.exists()
+    assert outside() == before
+
+
+def test_it_dies_with_its_supervisor(cluster: Cluster) -> None:
+    script = (
+        "from tests.harness import Cluster\nimport time\n"
+        "cluster = Cluster.up()\nprint(cluster.folder, flush=True)\ntime.sleep(1000)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+    ) as supervisor:
+        assert supervisor.stdout is not None
+        folder = Path(supervisor.stdout.readline().strip())
+        assert processes_of(folder)
+        supervisor.kill()
+    until(lambda: not processes_of(folder))
+    until(lambda: not folder.exists())
+
+
+def test_a_daemon_that_cannot_start_is_told_at_once_with_its_log(cluster: Cluster) -> None:
+    begun = time.monotonic()
+    with pytest.raises(StartFailed, match="slurmctld") as failure:
+        Cluster.up(extra_slurm_conf="SchedulerType=sched/no-such-plugin")
+    assert "no-such-plugin" in str(failure.value)
+    assert time.monotonic() - begun < 10
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="drops root to see what others are told")
+def test_without_root_it_says_so_at_once() -> None:
+    done = subprocess.run(
+        ["/usr/bin/python3", "-m", "tests.harness", "up"],
+        cwd=Path(__file__).parents[2], user=65534, group=65534, extra_groups=[],
+        capture_output=True, text=True, timeout=20, env={"PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "needs root" in done.stderr
