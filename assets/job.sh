@@ -1,5 +1,5 @@
 #!/bin/sh
-# A session's job. Constant text: everything about the session stands in the folder given as the only argument.
+# A session's job. Constant text: all about the session stands in the folder that is the only argument.
 set -eu
 folder=$1
 

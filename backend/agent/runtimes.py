@@ -19,9 +19,12 @@ from .spec import RuntimeSpec
 
 PASSED = re.compile(
     r"SLURM[A-Z]*_\w+|CUDA_VISIBLE_DEVICES|NVIDIA_VISIBLE_DEVICES|GPU_DEVICE_ORDINAL|ROCR_VISIBLE_DEVICES"
-    r"|HIP_VISIBLE_DEVICES|ZE_AFFINITY_MASK|(?:OMP|MKL|OPENBLAS|NUMEXPR)_NUM_THREADS|LANG|LC_\w+|TZ|TERM"
+    r"|HIP_VISIBLE_DEVICES|ZE_AFFINITY_MASK|(?:OMP|MKL|OPENBLAS|NUMEXPR)_NUM_THREADS|TZ"
 )
 """Variables of the job that reach the inside of a container."""
+INSIDE = {"LANG": "C.UTF-8", "SHELL": "/bin/bash", "TERM": "xterm-256color"}
+"""Set in every container: the node's own may name what the image doesn't have."""
+_PLAIN_VALUE = re.compile(r"[\w@%+=:,./()\[\]^*~ -]*")
 
 
 class RuntimeRefused(Exception):
@@ -103,12 +106,24 @@ def _apptainer(
     around: Surroundings,
 ) -> Command:
     prefix = "APPTAINERENV_" if runtime.kind == "apptainer" else "SINGULARITYENV_"
-    inside = {**passed(job_env), **app_env}
+    inside = {**passed(job_env), **INSIDE, **app_env}
+    if runtime.kind == "singularity":
+        # it hands values to a shell that evaluates them; what a shell could take up stays outside
+        inside = {name: value for name, value in inside.items() if _PLAIN_VALUE.fullmatch(value)}
     own = {name: value for name, value in job_env.items() if not name.startswith(prefix)}
-    out = [runtime.command, "exec", "--containall", "--cleanenv", "--workdir", around.container_tmp]
+    out = [
+        runtime.command,
+        "--quiet",
+        "exec",
+        "--containall",
+        "--cleanenv",
+        "--workdir",
+        around.container_tmp,
+    ]
+    if runtime.kind == "apptainer":
+        out.append("--no-eval")
     out += ["--home", _plain(around.home), "--pwd", around.work_dir]
     out += _bind(runtime.kind, around.sockets, socket_folder_inside(runtime.kind, around))
-    out += _bind(runtime.kind, "/dev/shm", "/dev/shm")  # noqa: S108 - data loaders need more than 64 MB
     for path in around.bound(runtime.binds):
         out += _bind(runtime.kind, path, path)
     if runtime.nv:
@@ -145,7 +160,8 @@ def _charliecloud(
 ) -> Command:
     image = Path(runtime.image)
     user = PurePosixPath(around.home).name
-    inside = {"PATH": "/usr/local/bin:/usr/bin:/bin", **passed(job_env), **app_env, "HOME": around.home}
+    inside = {"PATH": "/usr/local/bin:/usr/bin:/bin", **passed(job_env), **INSIDE, **app_env}
+    inside |= {"HOME": around.home, "USER": user}
     if any("\n" in value for value in inside.values()):
         raise RuntimeRefused("ch-run can't pass on a variable with a line feed in it")
     tmp = Path(around.container_tmp, "tmp")
