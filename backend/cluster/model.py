@@ -89,7 +89,10 @@ NODES = pa.schema(
         ("gpus", pa.int32()),
         ("gpus_allocated", pa.int32()),
         ("gpu_type", pa.string()),  # the most common type; all of them in gpu_types
-        ("gpu_types", pa.list_(pa.struct([("type", pa.string()), ("total", pa.int32()), ("allocated", pa.int32())]))),
+        (
+            "gpu_types",
+            pa.list_(pa.struct([("type", pa.string()), ("total", pa.int32()), ("allocated", pa.int32())])),
+        ),
         ("features", pa.list_(pa.string())),
         ("reason", pa.string()),  # why it was drained or went down
         ("reason_user", pa.string()),

@@ -66,7 +66,10 @@ class SnapshotWriter:
             _replace(self.folder / f"{part}.arrow", lambda path: _write_arrow(path, stamped))
             entry = self._status["parts"][part]
             entry.update(
-                stamp=time.time_ns(), error=None, failing_since_s=None, problems=[p[:300] for p in problems[:20]]
+                stamp=time.time_ns(),
+                error=None,
+                failing_since_s=None,
+                problems=[p[:300] for p in problems[:20]],
             )
             self._write_status()
 
@@ -201,10 +204,18 @@ def _read_part(path: Path, name: str) -> Part:
     except FileNotFoundError:
         return Part(schema.empty_table(), None, None, 0.0)
     except (OSError, pa.ArrowInvalid, KeyError, ValueError) as error:
-        return Part(schema.empty_table(), None, None, 0.0, error=f"The file {path.name} can't be read: {error}")
+        return Part(
+            schema.empty_table(), None, None, 0.0, error=f"The file {path.name} can't be read: {error}"
+        )
     table = table.replace_schema_metadata(None)
     if not table.schema.equals(schema):
-        return Part(schema.empty_table(), None, None, 0.0, error="Written by another release; new rows are on their way.")
+        return Part(
+            schema.empty_table(),
+            None,
+            None,
+            0.0,
+            error="Written by another release; new rows are on their way.",
+        )
     return Part(table, facts["taken_s"], facts["duration_s"], 0.0)
 
 

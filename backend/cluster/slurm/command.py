@@ -73,7 +73,9 @@ class Commands:
     def environment(self) -> dict[str, str]:
         """Nothing is inherited, so that no SQUEUE_*, SACCT_*, SLURM_* of a shell changes an answer."""
         environment = {
-            "PATH": f"{self.bin_dir}:{DEFAULT_PATH}" if self.bin_dir else os.environ.get("PATH", DEFAULT_PATH),
+            "PATH": f"{self.bin_dir}:{DEFAULT_PATH}"
+            if self.bin_dir
+            else os.environ.get("PATH", DEFAULT_PATH),
             "LC_ALL": "C.UTF-8",
             "TZ": "UTC",
             "SLURM_TIME_FORMAT": "%s",

@@ -87,7 +87,12 @@ FLAG_BASE = {
     "STOPPED": "RUNNING",
     "UPDATE_DB": "COMPLETED",
 }
-_REASON_STATE = {"TimeLimit": "TIMEOUT", "NonZeroExitCode": "FAILED", "RaisedSignal": "FAILED", "OutOfMemory": "OUT_OF_MEMORY"}
+_REASON_STATE = {
+    "TimeLimit": "TIMEOUT",
+    "NonZeroExitCode": "FAILED",
+    "RaisedSignal": "FAILED",
+    "OutOfMemory": "OUT_OF_MEMORY",
+}
 
 
 def read_jobs(commands: Commands) -> Reading:
@@ -104,7 +109,13 @@ def read_some_jobs(commands: Commands, job_ids: Iterable[int]) -> Reading:
 def _read(commands: Commands, *selection: str) -> Reading:
     marks = Marks.draw()
     output = commands.run(
-        "squeue", "--noheader", "--all", "--local", "--states=all", *selection, f"--Format={job_format(marks)}"
+        "squeue",
+        "--noheader",
+        "--all",
+        "--local",
+        "--states=all",
+        *selection,
+        f"--Format={job_format(marks)}",
     )
     return parse_jobs(output, marks)
 
@@ -126,7 +137,9 @@ def parse_jobs(output: str, marks: Marks) -> Reading:
     for number, piece in enumerate(pieces, start=1):
         values = piece.split(separator)
         if len(values) != len(FIELDS):
-            problems.append(f"row {number} of squeue has {len(values)} of {len(FIELDS)} fields: {piece[:80]!r}")
+            problems.append(
+                f"row {number} of squeue has {len(values)} of {len(FIELDS)} fields: {piece[:80]!r}"
+            )
         elif not (values[0].isascii() and values[0].isdigit() and len(values[0]) < 19):
             problems.append(f"row {number} of squeue has no job id: {values[0][:80]!r}")
         else:
@@ -137,7 +150,9 @@ def parse_jobs(output: str, marks: Marks) -> Reading:
 
 def _table(text: dict[str, tuple[str, ...]]) -> pa.Table:
     count = len(text["JobID"])
-    states = [job_state(*facts) for facts in zip(text["State"], text["Reason"], text["exit_code"], strict=True)]
+    states = [
+        job_state(*facts) for facts in zip(text["State"], text["Reason"], text["exit_code"], strict=True)
+    ]
     base = [state for state, _ in states]
     size = cache(_sizes)
     sizes = [
@@ -187,7 +202,8 @@ def _table(text: dict[str, tuple[str, ...]]) -> pa.Table:
             state == "PENDING" and began is not None for state, began in zip(base, start, strict=True)
         ],
         "end_s": [
-            None if state == "PENDING" else moment(end) for state, end in zip(base, text["EndTime"], strict=True)
+            None if state == "PENDING" else moment(end)
+            for state, end in zip(base, text["EndTime"], strict=True)
         ],
         "time_limit_s": _each(duration, text["TimeLimit"]),
         "nodes": _each(_small, text["NumNodes"]),
@@ -203,7 +219,8 @@ def _table(text: dict[str, tuple[str, ...]]) -> pa.Table:
         "command": _each(_free, text["Command"]),
         "comment": _each(_free, text["Comment"]),
         "exit_code": [
-            exit_code(code) if state in ENDED_STATES else "" for state, code in zip(base, text["exit_code"], strict=True)
+            exit_code(code) if state in ENDED_STATES else ""
+            for state, code in zip(base, text["exit_code"], strict=True)
         ],
         "restarts": [_small(value) or 0 for value in text["RestartCnt"]],
     }

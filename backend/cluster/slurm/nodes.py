@@ -110,15 +110,26 @@ def parse_nodes(output: str) -> Reading:
 
 def parse_partitions(output: str) -> Reading:
     """The table (schema PARTITIONS) of `scontrol --oneliner show partition`."""
-    return _parse(output, "PartitionName", "No partitions in the system", _PARTITION_KEYS, _partition, PARTITIONS)
+    return _parse(
+        output, "PartitionName", "No partitions in the system", _PARTITION_KEYS, _partition, PARTITIONS
+    )
 
 
 def parse_reservations(output: str) -> Reading:
     """The table (schema RESERVATIONS) of `scontrol --oneliner show reservation`."""
-    return _parse(output, "ReservationName", "No reservations in the system", _RESERVATION_KEYS, _reservation, RESERVATIONS)
+    return _parse(
+        output,
+        "ReservationName",
+        "No reservations in the system",
+        _RESERVATION_KEYS,
+        _reservation,
+        RESERVATIONS,
+    )
 
 
-def _parse(output: str, first_key: str, none: str, keys: KeyValues, convert: Any, schema: pa.Schema) -> Reading:
+def _parse(
+    output: str, first_key: str, none: str, keys: KeyValues, convert: Any, schema: pa.Schema
+) -> Reading:
     rows: dict[str, dict[str, Any]] = {}
     problems: list[str] = []
     found = records(output, first_key)
@@ -210,7 +221,9 @@ def _node_gpus(
     total, typed = tres_gpus(configured)
     used, typed_used = tres_gpus(allocated)
     totals = by_gres or ({**typed} if typed else ({"": total} if total else {}))
-    in_use = used_gres if used_gres else (typed_used or ({} if len(totals) != 1 else dict.fromkeys(totals, used)))
+    in_use = (
+        used_gres if used_gres else (typed_used or ({} if len(totals) != 1 else dict.fromkeys(totals, used)))
+    )
     types = [
         {"type": kind, "total": count, "allocated": min(count, in_use.get(kind, 0))}
         for kind, count in sorted(totals.items())

@@ -10,7 +10,21 @@ from datetime import datetime, timezone
 
 # Slurm's words for "no value", in the many forms of its commands
 NOTHING = frozenset(
-    ["", "(null)", "N/A", "n/a", "None", "NONE", "none", "NULL", "null", "Unknown", "UNKNOWN", "NOT_SET", "INVALID"]
+    [
+        "",
+        "(null)",
+        "N/A",
+        "n/a",
+        "None",
+        "NONE",
+        "none",
+        "NULL",
+        "null",
+        "Unknown",
+        "UNKNOWN",
+        "NOT_SET",
+        "INVALID",
+    ]
 )
 NO_LIMIT = frozenset(["UNLIMITED", "unlimited", "INFINITE", "infinite", "Partition_Limit"])
 
