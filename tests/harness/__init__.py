@@ -1,4 +1,4 @@
-"""Real munge, MariaDB, slurmdbd, slurmctld, slurmd and slapd in a namespace of their own, for tests and the demo."""
+"""Real munge, MariaDB, slurmdbd, slurmctld, slurmd and slapd, in a namespace of their own."""
 
 from __future__ import annotations
 

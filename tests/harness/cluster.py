@@ -111,7 +111,8 @@ class Cluster:
         (where / "log").mkdir()
         with (where / "log/holder.log").open("wb") as log:
             guard = subprocess.Popen(
-                [sys.executable, "-m", "tests.harness.holder", str(where), *(["--detached"] if detached else [])],
+                [sys.executable, "-m", "tests.harness.holder", str(where),
+                 *(["--detached"] if detached else [])],
                 stdin=subprocess.DEVNULL if detached else subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                 cwd=CHECKOUT, start_new_session=True,
                 env={"PATH": PATH, "LC_ALL": "C.UTF-8", "PYTHONPATH": str(CHECKOUT),
@@ -148,7 +149,7 @@ class Cluster:
         self.down()
 
     def down(self) -> None:
-        """End every process of the cluster; a folder the harness made itself is removed. May be called twice."""
+        """End every process of the cluster; a folder the harness made is removed. May be repeated."""
         pid = _guard_pid(self.folder)
         if pid is not None:
             os.kill(pid, signal.SIGTERM)
@@ -194,12 +195,15 @@ class Cluster:
         """
         account = self.account(user)
         entering = [
-            "/usr/bin/nsenter", f"--mount=/proc/{self._init}/ns/mnt", f"--uts=/proc/{self._init}/ns/uts", "--",
-            "/usr/bin/setpriv", f"--reuid={account.uid}", f"--regid={account.gid}", "--init-groups", "--",
+            "/usr/bin/nsenter",
+            f"--mount=/proc/{self._init}/ns/mnt", f"--uts=/proc/{self._init}/ns/uts", "--",
+            "/usr/bin/setpriv",
+            f"--reuid={account.uid}", f"--regid={account.gid}", "--init-groups", "--",
             "/usr/bin/env", "-C", os.fspath(cwd) if cwd is not None else account.home,
         ]  # fmt: skip
         environment = {
-            "PATH": PATH, "LANG": "C.UTF-8", "HOME": account.home, "USER": user, "LOGNAME": user, "SHELL": "/bin/bash",
+            "PATH": PATH, "LANG": "C.UTF-8", "SHELL": "/bin/bash",
+            "HOME": account.home, "USER": user, "LOGNAME": user,
             **(env or {}),
         }  # fmt: skip
         with kernel.children_in_pid_namespace_of(self._init):
@@ -321,7 +325,7 @@ class Cluster:
         self.wait_idle()
 
     def settle(self) -> None:
-        """Undo what a test left: stopped daemons run again, jobs are gone, nodes idle, nobody is locked out."""
+        """Undo what a test left: daemons run again, jobs are gone, nodes idle, nobody is locked out."""
         for name, alive in self.status().items():
             if not alive:
                 self.start(name)
@@ -385,7 +389,8 @@ class Cluster:
 
     def _replace(self, name: str, attribute: str, value: str) -> None:
         self.ldap_modify(
-            f"dn: {directory.person_dn(name)}\nchangetype: modify\nreplace: {attribute}\n{attribute}: {value}\n"
+            f"dn: {directory.person_dn(name)}\nchangetype: modify\n"
+            f"replace: {attribute}\n{attribute}: {value}\n"
         )
 
     def _ldap(self, program: str, options: list[str], text: str | None) -> str:
@@ -456,7 +461,7 @@ def _end_guard(guard: subprocess.Popen[bytes]) -> None:
 
 
 def _guard_pid(folder: Path) -> int | None:
-    """Pid of the folder's guard while it lives; a pid that was given to another process since doesn't count."""
+    """Pid of the folder's guard while it lives; not one that another process got since."""
     try:
         pid, started = (folder / "guard.pid").read_text().split()
     except (FileNotFoundError, ValueError):

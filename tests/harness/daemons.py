@@ -52,7 +52,7 @@ class Daemons:
         self.all = {daemon.name: daemon for daemon in self._declared()}
 
     def _declared(self) -> list[Daemon]:
-        plan, folder, ports = self.plan, self.plan.folder, self.plan.ports
+        folder, ports = self.plan.folder, self.plan.ports
         conf = str(folder / "slurm/slurm.conf")
         slapd = folder / "bin/slapd"
         declared = [

@@ -26,7 +26,7 @@ def group_dn(name: str) -> str:
 
 
 def make_certificates(folder: Path, host: str) -> None:
-    """A CA and a server certificate for the host, localhost and 127.0.0.1, in folder (ca.pem is for everyone)."""
+    """In `folder`: a CA (ca.pem is for everyone) and a certificate for the host, localhost and 127.0.0.1."""
     folder.mkdir(parents=True, exist_ok=True)
     extensions = folder / "server.ext"
     extensions.write_text(

@@ -144,14 +144,12 @@ def _bring_up(plan: Plan, accounts: dict[str, world.Account]) -> tuple[daemons.D
         passed("mariadbd")
 
     with ThreadPoolExecutor(12) as pool:
-        others = [
-            pool.submit(ldap),
-            pool.submit(held.start, "munged"),
-            pool.submit(_readable, plan, accounts),
-        ]
+        people_loaded = pool.submit(ldap)
+        munge = pool.submit(held.start, "munged")
+        readable = pool.submit(_readable, plan, accounts)
         database()
-        for other in others[1:]:
-            other.result()
+        munge.result()
+        readable.result()
         held.start("slurmdbd")
         passed("slurmdbd")
         controller = pool.submit(held.start, "slurmctld")
@@ -166,7 +164,7 @@ def _bring_up(plan: Plan, accounts: dict[str, world.Account]) -> tuple[daemons.D
             started.result()
         _wait_idle(held)
         passed("nodes idle")
-        others[0].result()
+        people_loaded.result()
     return held, took
 
 

@@ -60,8 +60,8 @@ def die_with_parent(parent: int) -> None:
 def children_in_pid_namespace_of(pid: int) -> Iterator[None]:
     """Processes this thread forks in here are born in the PID namespace of `pid`.
 
-    So a Popen's pid is the real process (no nsenter in between), and a SIGKILL to it arrives. The thread itself
-    stays where it is; it must start no thread in here (the kernel refuses).
+    So a Popen's pid is the real process (no nsenter in between), and a SIGKILL to it arrives. The thread
+    itself stays where it is; it must start no thread in here (the kernel refuses).
     """
     there = os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     here = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,7 +110,7 @@ def _no_service_starts() -> Iterator[None]:
     if POLICY.exists() or POLICY.is_symlink():
         POLICY.rename(SAVED)
     POLICY.write_text(NO_SERVICES)
-    os.chmod(POLICY, 0o755)
+    POLICY.chmod(0o755)
     try:
         yield
     finally:

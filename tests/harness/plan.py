@@ -1,4 +1,4 @@
-"""What one cluster is: its folder, name, ports and secrets, as kept in `cluster.json` of its folder (root only)."""
+"""What one cluster is: folder, name, ports and secrets, kept in its `cluster.json` (root only)."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def write(
     slurm_ids: tuple[int, int],
     extra: str,
 ) -> None:
-    """Write slurm.conf, gres.conf, cgroup.conf and slurmdbd.conf into folder/slurm, with their state folders."""
+    """Write slurm.conf, gres.conf, cgroup.conf and slurmdbd.conf into folder/slurm, and the state folders."""
     place = folder / "slurm"
     uid, gid = slurm_ids
     for part in ("state", "spool", "pid"):
@@ -157,7 +157,8 @@ def _slurm_conf(folder: Path, name: str, host: str, ports: Ports) -> str:
             f" RealMemory={node.memory_mb} State=UNKNOWN{gres}"
         )
     lines += [
-        "PartitionName=gpu Nodes=a100-[01-03],h100-[01-02] Default=YES MaxTime=2-00:00:00 DefaultTime=01:00:00",
+        "PartitionName=gpu Nodes=a100-[01-03],h100-[01-02] Default=YES MaxTime=2-00:00:00"
+        " DefaultTime=01:00:00",
         "PartitionName=debug Nodes=a100-01,cpu-01 MaxTime=01:00:00 DefaultTime=00:15:00 PriorityTier=10",
         "PartitionName=cpu Nodes=cpu-01 MaxTime=7-00:00:00 DefaultTime=01:00:00",
     ]

@@ -1,4 +1,4 @@
-"""The cluster's own view of the machine: a mount namespace with its own /etc, /home, /run, /tmp and /usr/local.
+"""The cluster's own view of the machine: a namespace with its own /etc, /home, /run, /tmp and /usr/local.
 
 Everything here runs inside the new namespace, as its first process; outside nothing changes.
 """
@@ -89,7 +89,7 @@ def _bind_back(path: Path, descriptor: int) -> None:
 
 
 def _mirror(path: Path) -> None:
-    """Cover `path` with a writable folder of the same entries, open to everyone (the entries keep their modes)."""
+    """Cover `path` with a writable folder of the same entries, open to everyone; entries keep their modes."""
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     below = Path(f"/proc/self/fd/{descriptor}")
     entries = list(os.scandir(below))
@@ -97,7 +97,7 @@ def _mirror(path: Path) -> None:
     for entry in entries:
         target = path / entry.name
         if entry.is_symlink():
-            target.symlink_to(os.readlink(entry.path))
+            target.symlink_to(Path(entry.path).readlink())
         elif entry.is_dir():
             target.mkdir()
             kernel.bind(entry.path, str(target))
