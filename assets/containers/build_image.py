@@ -9,7 +9,6 @@ that neither mirror nor proxy, index or certificate of the machine is left in it
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import shlex
 import shutil
@@ -84,8 +83,21 @@ def system_python() -> str:
 def download_wheels(folder: Path) -> None:
     """Fetch the locked wheels with this machine's pip, for the image's Python."""
     run(
-        [sys.executable, "-m", "pip", "download", "-qq", "--only-binary=:all:", "--no-deps"]
-        + ["--python-version", system_python(), "--dest", str(folder), "--requirement", str(LOCK)],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "-qq",
+            "--only-binary=:all:",
+            "--no-deps",
+            "--python-version",
+            system_python(),
+            "--dest",
+            str(folder),
+            "--requirement",
+            str(LOCK),
+        ],
     )
 
 
@@ -135,11 +147,26 @@ def build(out: Path, apptainer: str) -> None:
             run(["mksquashfs", "-", str(squash), *options], stdin=tar)
         run([apptainer, "sif", "new", str(image)])
         run(
-            [apptainer, "sif", "add", "--datatype", "4", "--parttype", "2", "--partfs", "1"]
-            + ["--partarch", SIF_ARCH[platform.machine()], "--groupid", "1", str(image), str(squash)]
+            [
+                apptainer,
+                "sif",
+                "add",
+                "--datatype",
+                "4",
+                "--parttype",
+                "2",
+                "--partfs",
+                "1",
+                "--partarch",
+                SIF_ARCH[platform.machine()],
+                "--groupid",
+                "1",
+                str(image),
+                str(squash),
+            ]
         )
         image.chmod(0o644)
-        os.replace(image, out)
+        image.replace(out)
 
 
 def main() -> int:

@@ -1,8 +1,8 @@
 """Apptainer and the JupyterLab image, fetched or built once into a cache outside the checkout.
 
 `python -m tests.harness.images [--prefix]` prints `{"apptainer": PATH, "image": PATH}`; with `--prefix` only
-apptainer is made. The cache is `$CARME_CACHE`, for root /var/cache/carme, else `~/.cache/carme`, and
-everything in it is keyed by a hash of its recipe. Files are world-readable: the people of a test cluster run them.
+apptainer is made. The cache is `$CARME_CACHE`, for root /var/cache/carme, else `~/.cache/carme`, and all in
+it is keyed by a hash of its recipe. Files are world-readable: the people of a test cluster run them.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ PACKAGES = ("squashfs-tools", "squashfuse", "fuse3", "uidmap", "patchelf", "mmde
 """What Apptainer and the build need of the release itself."""
 DEBS = ("apptainer", "libc6", "libseccomp2", "libsqlite3-0")
 """What is taken from Debian's unstable suite where the release has no apptainer."""
+PREFIX_REVISION = b"1"
+"""Raised when `_make_prefix` makes another thing."""
 LIB = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -69,7 +71,9 @@ def provide_apptainer() -> str:
     if _candidate("apptainer"):
         _install(["apptainer"])
         return str(shutil.which("apptainer"))
-    key = _key(Path(__file__).read_bytes(), build_image.release().encode(), platform.machine().encode())
+    key = _key(
+        PREFIX_REVISION, " ".join(DEBS).encode(), build_image.release().encode(), platform.machine().encode()
+    )
     prefix = _once(f"apptainer-{key}", _make_prefix)
     return str(prefix / "usr" / "bin" / "apptainer")
 
@@ -107,7 +111,7 @@ def open_fuse(device: Path = Path("/dev/fuse")) -> bool:
 
 
 def _make_prefix(out: Path) -> None:
-    """Unpack apptainer and the libraries it needs newer than the release's; `out` is made whole or not at all."""
+    """Unpack apptainer and the libraries it needs newer than the release's, whole or not at all."""
     lib = LIB[platform.machine()]
     with tempfile.TemporaryDirectory(prefix="prefix-", dir=out.parent) as folder:
         work = Path(folder)
@@ -131,7 +135,7 @@ def _make_prefix(out: Path) -> None:
         for path in (root, *root.rglob("*")):
             if path.is_dir() and not path.is_symlink():
                 path.chmod(0o755)
-        os.replace(root, out)
+        root.replace(out)
 
 
 def _download_debs(work: Path) -> list[Path]:

@@ -53,7 +53,8 @@ def serve(connection):
                 return
             head += more
         body = b'{{"lastHeartbeat": 0}}' if head.startswith(b"GET /healthz") else head
-        connection.sendall(b"HTTP/1.1 200 OK\\r\\nConnection: close\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
+        answer = b"HTTP/1.1 200 OK\\r\\nConnection: close\\r\\nContent-Length: %d\\r\\n\\r\\n"
+        connection.sendall(answer % len(body) + body)
 print("echo app is up", flush=True)
 while True:
     threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
