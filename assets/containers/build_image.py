@@ -81,41 +81,29 @@ def system_python() -> str:
 
 
 def download_wheels(folder: Path) -> None:
-    """Fetch the locked wheels with this machine's pip, for the image's Python."""
-    run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "-qq",
-            "--only-binary=:all:",
-            "--no-deps",
-            "--python-version",
-            system_python(),
-            "--dest",
-            str(folder),
-            "--requirement",
-            str(LOCK),
-        ],
-    )
+    """Fetch the locked wheels with this machine's pip, for the image's Python, and the lock beside them."""
+    options = f"-qq --only-binary=:all: --no-deps --python-version {system_python()}".split()
+    run([sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), "-r", str(LOCK)])
+    shutil.copy(LOCK, folder / "lock")
 
 
 def hooks(wheels: Path, overrides: Path) -> list[str]:
     """What is done inside the fresh root, as mmdebstrap options. `$1` is the root."""
     pip = next(wheels.glob("pip-*.whl")).name
-    inside = f"python3 /tmp/wheels/{pip}/pip install --quiet --no-index --find-links /tmp/wheels --no-compile"
+    install = f"python3 /tmp/wheels/{pip}/pip install --quiet --no-index --no-compile"
+    install += " --root-user-action=ignore --find-links /tmp/wheels -r /tmp/wheels/lock"
     settings = "/usr/local/share/jupyter/lab/settings"
     steps = [
         f"copy-in {shlex.quote(str(wheels))} /tmp",
         'rm -f "$1"/usr/lib/python3*/EXTERNALLY-MANAGED',
-        f'chroot "$1" sh -c {shlex.quote(inside + " --root-user-action=ignore /tmp/wheels/*.whl")}',
+        f'chroot "$1" {install}',
         f'mkdir -p "$1{settings}"',
         f"copy-in {shlex.quote(str(overrides))} {settings}",
         # the image is read-only: without compiled files JupyterLab starts five seconds later
         'chroot "$1" sh -c "python3 -m compileall -q -j 0 /usr/lib/python3* /usr/local/lib/python3* || true"',
-        'rm -rf "$1"/tmp/wheels "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/* "$1"/var/cache/apt/*',
-        'rm -rf "$1"/var/lib/apt/lists/* "$1"/var/log/* "$1"/etc/apt/apt.conf.d/99mmdebstrap "$1"/root/.cache',
+        'rm -rf "$1"/tmp/wheels "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/* "$1"/root/.cache',
+        'rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/* "$1"/var/log/*',
+        'rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap',
         ': > "$1"/etc/resolv.conf; echo localhost > "$1"/etc/hostname',
     ]
     return [f"--customize-hook={step}" for step in steps]
@@ -146,25 +134,10 @@ def build(out: Path, apptainer: str) -> None:
             options = ["-tar", "-comp", "zstd", "-Xcompression-level", "3", "-quiet", "-no-progress"]
             run(["mksquashfs", "-", str(squash), *options], stdin=tar)
         run([apptainer, "sif", "new", str(image)])
-        run(
-            [
-                apptainer,
-                "sif",
-                "add",
-                "--datatype",
-                "4",
-                "--parttype",
-                "2",
-                "--partfs",
-                "1",
-                "--partarch",
-                SIF_ARCH[platform.machine()],
-                "--groupid",
-                "1",
-                str(image),
-                str(squash),
-            ]
-        )
+        # 4: partition, 2: primary system, 1: squashfs
+        arch = SIF_ARCH[platform.machine()]
+        options = f"--datatype 4 --parttype 2 --partfs 1 --groupid 1 --partarch {arch}".split()
+        run([apptainer, "sif", "add", *options, str(image), str(squash)])
         image.chmod(0o644)
         image.replace(out)
 
