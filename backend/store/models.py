@@ -101,9 +101,8 @@ class Throttle(Base):
     __tablename__ = "throttles"
     key: Mapped[str] = mapped_column(String(200), primary_key=True)
     failures: Mapped[int] = mapped_column(Integer, default=0)
-    passed_on: Mapped[int] = mapped_column(
-        Integer, default=0
-    )  # wrong passwords the directory has seen lately
+    passed_on: Mapped[int] = mapped_column(Integer, default=0)  # wrong ones the directory has seen lately
+    in_flight: Mapped[int] = mapped_column(Integer, default=0)  # of these, not answered yet
     window_s: Mapped[int] = mapped_column(BigInteger, default=0)
     next_s: Mapped[float] = mapped_column(default=0.0)
 

@@ -173,6 +173,7 @@ def upgrade() -> None:
         sa.Column("key", sa.String(length=200), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("passed_on", sa.Integer(), nullable=False),
+        sa.Column("in_flight", sa.Integer(), nullable=False),
         sa.Column("window_s", sa.BigInteger(), nullable=False),
         sa.Column("next_s", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("key"),

@@ -1,0 +1,5 @@
+"""People of an LDAP directory or Active Directory."""
+
+from backend.identity.directories.ldap.directory import LdapDirectory
+
+__all__ = ["LdapDirectory"]

@@ -1,0 +1,91 @@
+"""Identity: everything the rest of the console asks about people and logins, in one object a process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from backend.identity.admin import Admin
+from backend.identity.directories import LdapDirectory
+from backend.identity.errors import DirectoryDown
+from backend.identity.viewer import DirectoryStatus, EndedLogin, LoginTimes, Viewer
+from backend.store import same
+
+PROBE_EVERY_S = 10.0
+
+
+class Identity(Admin):
+    """Thread-safe and blocking (`viewer` when warm and `touch` take microseconds)."""
+
+    _probed_at = 0.0
+
+    # Logins, asked at every request
+
+    def viewer(self, cookie: str) -> Viewer | None:
+        """Who this cookie is signed in as, with every factor shown; None when it is not, or not any more."""
+        return self.logins_kept.viewer(cookie)
+
+    def viewer_of(self, login_id: str) -> Viewer | None:
+        """The same by the login's id, for a page that is open."""
+        return self.logins_kept.viewer_of(login_id)
+
+    def touch(self, login_id: str) -> None:
+        """The person did something in this login. Never blocks."""
+        self.logins_kept.touch(login_id)
+
+    def login_times(self, login_id: str) -> LoginTimes | None:
+        """When the login ends, and when to warn of it."""
+        return self.logins_kept.times(login_id)
+
+    def ended_logins(self, since_s: float) -> list[EndedLogin]:
+        """Logins ended at or after `since_s`, by any process; some are told twice. (Run out: see sweep.)"""
+        return self.logins_kept.ended_since(since_s)
+
+    def ended_among(self, login_ids: Iterable[str]) -> set[str]:
+        """Which of these don't hold any more, for whatever reason."""
+        return self.logins_kept.ended_among(login_ids)
+
+    def on_end(self, callback: Callable[[str], None]) -> None:
+        """Call `callback(login_id)` at once, in the ending thread, when this process ends a login."""
+        self.logins_kept.on_end.append(callback)
+
+    def sweep(self) -> list[str]:
+        """To be called every second or so by each web process: end what has run out, write idle clocks, and look
+        whether a directory that was away is back. Gives the ids it ended."""
+        now = time.monotonic()
+        if not self.directory_status().ok and now - self._probed_at > PROBE_EVERY_S:
+            self._probed_at = now
+            self.probe_directory()
+        return self.logins_kept.sweep()
+
+    def coordinates_by(self, ask: Callable[[str], frozenset[str]]) -> None:
+        """Who coordinates which Slurm accounts: asked of the snapshot, which this package doesn't know."""
+        self.logins_kept.coordinates = ask
+
+    # CSRF
+
+    def csrf_token(self, login_id: str) -> str:
+        return self.box.hmac("csrf", login_id)
+
+    def check_csrf(self, login_id: str, token: str) -> bool:
+        return same(self.csrf_token(login_id), token)
+
+    # The directory
+
+    def directory_status(self) -> DirectoryStatus:
+        """As it was when last asked."""
+        if isinstance(self.directory, LdapDirectory):
+            return self.directory.status()
+        return DirectoryStatus(ok=True, since_s=0.0)
+
+    def probe_directory(self) -> DirectoryStatus:
+        """Ask it now."""
+        if isinstance(self.directory, LdapDirectory):
+            try:
+                self.directory.probe()
+            except DirectoryDown as error:
+                return DirectoryStatus(ok=False, since_s=error.since_s, why=error.why)
+        return self.directory_status()
+
+    def close(self) -> None:
+        self.logins_kept.close()
