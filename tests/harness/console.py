@@ -103,20 +103,21 @@ class Console:
         return console
 
     @classmethod
-    def on(cls, cluster: Cluster, folder: Path, settings: dict[str, dict[str, Any]] | None = None) -> Console:
+    def on(
+        cls, cluster: Cluster, settings: dict[str, dict[str, Any]] | None = None, name: str = "console"
+    ) -> Console:
         """A console on a real cluster: people from its directory, jobs by sudo as the person."""
+        folder = cluster.make_folder(name, mode=0o755)
         console = cls(folder=folder, port=free_port(), apps_port=free_port(), cluster=cluster)
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o755)
         run = folder / "run"
         for path, owner, mode in ((console.data_dir, "carme", 0o700), (run, "carme-launch", 0o755)):
             path.mkdir(exist_ok=True)
             path.chmod(mode)
-            cluster.run(["chown", owner, str(path)])
+            os.chown(path, cluster.account(owner).uid, cluster.account(owner).gid)
         password = folder / "ldap-password"
+        password.touch(mode=0o600)
         password.write_text(cluster.ldap_bind_password)
-        password.chmod(0o600)
-        cluster.run(["chown", "carme", str(password)])
+        os.chown(password, cluster.account("carme").uid, cluster.account("carme").gid)
         scheduler: dict[str, dict[str, Any]] = {
             "scheduler": {"kind": "slurm", "cluster": cluster.name},
             "slurm": {"conf": str(cluster.slurm_conf)},

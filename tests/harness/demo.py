@@ -48,19 +48,18 @@ def run() -> int:
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(mode=0o755, parents=True)
     print("Starting the cluster (packages and the container image are fetched or built the first time) ...")
-    image = images.ensure()
+    provided = images.provide()
     with Cluster.up(folder=FOLDER / "cluster", name="demo") as cluster:
-        news = FOLDER / "news.md"
+        news = cluster.make_folder("news", mode=0o755) / "news.md"
         news.write_text(NEWS)
         console = Console.on(
             cluster,
-            FOLDER / "console",
             {
                 "instance": {"name": "Carme demo", "news_file": str(news)},
                 "sessions": {
                     "runtime": "apptainer",
-                    "runtime_command": str(image.apptainer),
-                    "images": [{"name": "JupyterLab", "path": str(image.image), "apps": ["jupyterlab"]}],
+                    "runtime_command": provided.apptainer,
+                    "images": [{"name": "JupyterLab", "path": provided.image, "apps": ["jupyterlab"]}],
                 },
             },
         )
@@ -92,7 +91,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         return print_code(arguments.name) if arguments.command == "code" else run()
-    except HarnessError as error:
+    except (HarnessError, images.CannotProvide) as error:
         print(error, file=sys.stderr)
         return 1
 
