@@ -23,7 +23,7 @@ from backend.sessions.model import (
     SessionError,
     SessionNotFound,
 )
-from backend.sessions.service import Sessions
+from backend.sessions.service import Sessions, Superseded
 
 __all__ = [
     "LIVE_STATES",
@@ -46,4 +46,5 @@ __all__ = [
     "SessionError",
     "SessionNotFound",
     "Sessions",
+    "Superseded",
 ]

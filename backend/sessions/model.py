@@ -1,4 +1,4 @@
-"""A session in the console's words: what is asked for, what became of it, and what a person may choose from."""
+"""A session in the console's words: what is asked for, what became of it, what one may choose from."""
 
 from __future__ import annotations
 
