@@ -1,0 +1,19 @@
+"""What a person does in JupyterLab."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page, expect
+
+READY_MS = 60_000
+
+
+def run_cell(lab: Page, code: str, answer: str) -> None:
+    """Open a new notebook, execute `code` in its first cell and wait until the output shows `answer`."""
+    lab.locator(".jp-LauncherCard[data-category='Notebook']").first.click(timeout=READY_MS)
+    editor = lab.locator(".jp-Notebook .jp-CodeCell .cm-content").first
+    editor.click(timeout=READY_MS)
+    # The kernel is chosen before it is ready; a cell run too early stays without an answer.
+    expect(lab.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").first).to_be_visible(timeout=READY_MS)
+    lab.keyboard.insert_text(code)
+    lab.keyboard.press("Shift+Enter")
+    expect(lab.locator(".jp-OutputArea-output").first).to_contain_text(answer, timeout=READY_MS)
