@@ -1,0 +1,35 @@
+"""The pages, in the order of the navigation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from backend.identity import Viewer
+from backend.services import Services
+from pages import cluster, home, jobs, launch, sessions
+
+Build = Callable[[Services, Viewer], Any]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page at `path`. `roles`: one of them is needed; `build` runs once for each document."""
+
+    path: str
+    title: str
+    icon: str
+    roles: frozenset[str]
+    build: Build
+
+
+_ALL = frozenset({"user"})
+
+PAGES: tuple[Page, ...] = (
+    Page("/", "Home", "home", _ALL, home.build),
+    Page("/cluster", "Cluster", "cluster", _ALL, cluster.build),
+    Page("/jobs", "Jobs", "jobs", _ALL, jobs.build),
+    Page("/launch", "Launch", "launch", _ALL, launch.build),
+    Page("/sessions", "Sessions", "sessions", _ALL, sessions.build),
+)

@@ -1,0 +1,128 @@
+"""Launch: what to start, on what, for how long; how much room there is now, else when it is expected to start."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+from urllib.parse import urlencode
+
+from backend.identity import Viewer, policy
+from backend.services import Services
+from backend.sessions import LaunchOptions, LaunchRefused, LaunchRequest, RequestError, SessionError
+from pages.parts.cards import app_title, card
+from pages.parts.desk import Action, Desk, Refused, text
+from pages.parts.topics import Message
+
+# Fields that depend on the GPUs chosen: on Home another model is chosen, so the console works them out again.
+WORKED_OUT = {"partition": "", "cpus": 0, "memory_mb": 0, "qos": ""}
+
+
+def build(services: Services, viewer: Viewer) -> Any:
+    """The page at `/launch`."""
+    from pages.shell import page  # the shell knows every page, so it comes last
+
+    return page(services, viewer, "launch")
+
+
+def read_request(args: dict[str, Any]) -> LaunchRequest:
+    """Raises Refused when a field is unknown or of another type."""
+    raw = args.get("request")
+    if not isinstance(raw, dict):
+        raise Refused("That request is not one the page makes.")
+    try:
+        return LaunchRequest.from_dict(raw)
+    except RequestError as error:
+        raise Refused(str(error)) from error
+
+
+def quick(services: Services, viewer: Viewer) -> Message:
+    """What Home offers for two clicks: the default app on each GPU model, and on CPUs."""
+    options = services.sessions.options(viewer)
+    base = options.defaults
+    entries = [_entry(options, gpu.type) for gpu in options.gpus if gpu.partitions]
+    # The model that the defaults name comes first: it is what the site recommends.
+    entries.sort(key=lambda entry: entry["gpu_type"] != base.gpu_type)
+    return {
+        "refusal": options.refusal,
+        "app_title": app_title(base.app),
+        "entries": [*entries, _entry(options, "")],
+    }
+
+
+def _entry(options: LaunchOptions, gpu_type: str) -> Message:
+    base = options.defaults
+    if gpu_type and gpu_type == base.gpu_type and base.gpus:
+        request = base
+    elif not gpu_type and not base.gpus:
+        request = base
+    else:
+        request = replace(base, gpus=1 if gpu_type else 0, gpu_type=gpu_type, **WORKED_OUT)
+    return {"gpu_type": gpu_type, "request": request.to_dict(), "href": "/launch?" + query_of(request)}
+
+
+def query_of(request: LaunchRequest) -> str:
+    """The form's address for this request; what is left to the console is left out."""
+    plain = {
+        name: value
+        for name, value in request.to_dict().items()
+        if value not in ("", 0) and name != "cluster" and not (name == "nodes" and value == 1)
+    }
+    return urlencode({**plain, "gpus": request.gpus})
+
+
+def options_of(services: Services, viewer: Viewer) -> Message:
+    options = services.sessions.options(viewer)
+    return {**asdict(options), "app_titles": {app.name: app.title for app in options.apps}}
+
+
+def look(services: Services, viewer: Viewer, request: LaunchRequest) -> Message:
+    """What stands against the request and how much room there is now."""
+    problems = services.sessions.check(viewer, request)
+    fit = services.sessions.fit(viewer, request)
+    return {"problems": [asdict(problem) for problem in problems], "fit": asdict(fit)}
+
+
+# -- actions -------------------------------------------------------------------------------------------------
+
+
+async def quick_action(desk: Desk, _args: dict[str, Any]) -> Message:
+    return await desk.run(quick, desk.services, desk.viewer)
+
+
+async def options_action(desk: Desk, _args: dict[str, Any]) -> Message:
+    return await desk.run(options_of, desk.services, desk.viewer)
+
+
+async def look_action(desk: Desk, args: dict[str, Any]) -> Message:
+    return await desk.run(look, desk.services, desk.viewer, read_request(args))
+
+
+async def estimate_action(desk: Desk, args: dict[str, Any]) -> Message:
+    """The scheduler's own forecast: asked for when the request doesn't fit now."""
+    try:
+        return asdict(await desk.services.sessions.estimate(desk.viewer, read_request(args)))
+    except SessionError as error:
+        raise Refused(str(error)) from error
+
+
+async def start_action(desk: Desk, args: dict[str, Any]) -> Message:
+    """Submit. `key` names the click, so that a repeated one starts nothing twice."""
+    if not policy.allowed(desk.viewer, "session.launch"):
+        raise Refused("You may not launch sessions here.")
+    try:
+        session = await desk.services.sessions.launch(desk.viewer, read_request(args), key=text(args, "key"))
+    except LaunchRefused as refusal:
+        problems = tuple((problem.field, problem.message) for problem in refusal.problems)
+        raise Refused(str(refusal), problems) from refusal
+    except SessionError as error:
+        raise Refused(str(error)) from error
+    return card(session)
+
+
+ACTIONS: dict[str, Action] = {
+    "launch.quick": quick_action,
+    "launch.options": options_action,
+    "launch.look": look_action,
+    "launch.estimate": estimate_action,
+    "launch.start": start_action,
+}

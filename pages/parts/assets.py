@@ -1,0 +1,35 @@
+"""The addresses of the console's own scripts and styles, which change with their content.
+
+A browser may keep such a file for ever: `/assets/console/main.js?v=…` is not enough, since modules import each other by
+relative paths, so the version is a folder: `/assets/<version>/console/main.js` is `assets/web/console/main.js`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parents[2] / "assets" / "web"
+CONSOLE = FOLDER / "console"
+
+
+@cache
+def version() -> str:
+    """Twelve hex digits of everything in `assets/web/console`."""
+    digest = hashlib.sha256()
+    for path in sorted(CONSOLE.iterdir()):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def base() -> str:
+    """The address of the console's folder, without a slash at its end."""
+    return f"/assets/{version()}/console"
+
+
+@cache
+def modules() -> tuple[str, ...]:
+    """The addresses of all scripts of the console: asked for at once, so that imports find them there."""
+    return tuple(f"{base()}/{path.name}" for path in sorted(CONSOLE.glob("*.js")))

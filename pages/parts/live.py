@@ -1,0 +1,224 @@
+"""The one poller of the process: looks once a second, makes each message once, hands it to every open page.
+
+A `Seat` is one open document. It joins rooms, one for each topic it shows. The poller looks at the marks (cheap: a
+`stat` and one row), makes the topics of rooms with somebody in them whose marks have moved, in a thread, and sends
+what changed. A document that opens finds the last message ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from backend.identity import Viewer
+from backend.services import Services
+from pages.parts.topics import Message, Topic, difference, to_json
+
+log = logging.getLogger("carme.pages")
+
+EVERY_S = 1.0
+KEEP_EMPTY_S = 600.0  # a person's room outlives their last page for so long: the next page opens at once
+
+Marks = Mapping[str, Any]
+
+
+class Seat(Protocol):
+    """One open document."""
+
+    viewer: Viewer
+
+    def send(self, text: str) -> None:
+        """Hand a JSON text to the browser; returns at once."""
+
+
+@dataclass
+class Room:
+    """A topic's newest message and who watches it."""
+
+    topic: Topic
+    viewer: Viewer | None
+    seats: set[Seat] = field(default_factory=set)
+    data: Message | None = None
+    version: str = ""
+    count: int = 0
+    marks: tuple[Any, ...] = ()
+    full: str = ""  # the message for one who has nothing yet
+    left_s: float = 0.0
+    making: asyncio.Future[None] | None = None
+
+
+def look(services: Services) -> Marks:
+    """The marks by which a change is known. Blocks for the disk and one row of the database."""
+    services.snapshots.refresh()
+    snapshot = services.snapshots.current
+    marks: dict[str, Any] = {}
+    for name in ("jobs", "nodes", "partitions", "reservations", "qos", "associations"):
+        part = getattr(snapshot, name)
+        marks[name] = part.taken_s
+        marks[f"{name}!"] = (part.taken_s, part.error, part.failing_since_s)
+    marks["sessions"] = services.sessions.version()
+    marks["news"] = _changed(services)
+    return marks
+
+
+def _changed(services: Services) -> int | None:
+    try:
+        return services.settings.instance.news_file.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+class Live:
+    """One for each process. `start` and `stop` belong to the event loop's thread, as does everything else here."""
+
+    def __init__(self, services: Services, topics: Iterable[Topic], every_s: float = EVERY_S) -> None:
+        self.services = services
+        self.topics = {topic.name: topic for topic in topics}
+        self.every_s = every_s
+        self.rooms: dict[str, Room] = {}
+        self._epoch = f"{time.time_ns():x}"  # versions of an earlier process never match
+        self._marks: Marks = {}
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="live")
+        self._task: asyncio.Task[None] | None = None
+        self.look: Callable[[Services], Marks] = look
+
+    def start(self) -> None:
+        """Begin to poll in the running loop; a second call does nothing."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="live")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # -- seats ----------------------------------------------------------------------------------------------
+
+    def peek(self, name: str, viewer: Viewer) -> tuple[str, Message] | None:
+        """A topic's newest version and data, if somebody has had it made; for the first picture of a page."""
+        topic = self.topics[name]
+        room = self.rooms.get(topic.key(viewer))
+        return (room.version, room.data) if room is not None and room.data is not None else None
+
+    async def watch(self, seat: Seat, names: Iterable[str], have: Mapping[str, str]) -> None:
+        """Let the seat watch these topics and no others; it is sent those of which it has another version."""
+        self.start()
+        wanted = {self.topics[name].key(seat.viewer): self.topics[name] for name in names if name in self.topics}
+        for key, room in self.rooms.items():
+            if key not in wanted:
+                self._part(room, seat)
+        late = []
+        for key, topic in wanted.items():
+            room = self.rooms.get(key)
+            if room is None:
+                room = self.rooms[key] = Room(topic, seat.viewer if topic.personal else None)
+            room.viewer = seat.viewer if topic.personal else None
+            if room.data is None or not room.seats:
+                # Nobody watched: what is there may be old.
+                try:
+                    await self._make(room)
+                except Exception:  # the poll tries again
+                    log.exception("topic %s could not be prepared", topic.name)
+            room.seats.add(seat)
+            if room.data is not None and have.get(topic.name) != room.version:
+                late.append(room.full)
+        if late:
+            seat.send("[" + ",".join(late) + "]")
+
+    def leave(self, seat: Seat) -> None:
+        """The document is gone."""
+        for room in self.rooms.values():
+            self._part(room, seat)
+
+    def _part(self, room: Room, seat: Seat) -> None:
+        if seat in room.seats:
+            room.seats.discard(seat)
+            if not room.seats:
+                room.left_s = time.monotonic()
+
+    def everyone(self) -> int:
+        """How many documents are open."""
+        return len({id(seat) for room in self.rooms.values() for seat in room.seats})
+
+    # -- the poll -------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            began = time.monotonic()
+            try:
+                await self.poll()
+            except Exception:  # the pages of everybody hang on this loop
+                log.exception("live data could not be prepared")
+            await asyncio.sleep(max(0.05, self.every_s - (time.monotonic() - began)))
+
+    async def poll(self) -> None:
+        """Look once, make what changed, send it."""
+        self._marks = await asyncio.get_running_loop().run_in_executor(self._pool, self.look, self.services)
+        posts: dict[Seat, list[str]] = {}
+        now = time.monotonic()
+        for key, room in list(self.rooms.items()):
+            if not room.seats:
+                if now - room.left_s > KEEP_EMPTY_S:
+                    del self.rooms[key]
+                continue
+            if room.data is not None and room.marks == self._wanted(room.topic):
+                continue
+            try:
+                text = await self._make(room)
+            except Exception:  # one topic must not silence the others
+                log.exception("topic %s could not be prepared", room.topic.name)
+                continue
+            if text:
+                for seat in room.seats:
+                    posts.setdefault(seat, []).append(text)
+        texts: dict[tuple[str, ...], str] = {}
+        for seat, messages in posts.items():
+            same = tuple(messages)
+            if same not in texts:
+                texts[same] = "[" + ",".join(messages) + "]"
+            seat.send(texts[same])
+
+    def _wanted(self, topic: Topic) -> tuple[Any, ...]:
+        return tuple(self._marks.get(mark) for mark in topic.depends)
+
+    async def _make(self, room: Room) -> str:
+        """Make the topic anew. The message for those who have the version before; empty when nothing changed."""
+        if room.making is not None:
+            await room.making
+            return ""
+        room.making = asyncio.get_running_loop().create_future()
+        try:
+            if not self._marks:
+                self._marks = await asyncio.get_running_loop().run_in_executor(self._pool, self.look, self.services)
+            marks = self._wanted(room.topic)
+            number = f"{self._epoch}.{room.count + 1}"
+            made = await asyncio.get_running_loop().run_in_executor(self._pool, self._prepare, room, number)
+            room.marks = marks
+            if made is None:
+                return ""
+            data, full, patch = made
+            # From here to the sending nothing else runs: who joins sees either the old version or the new one.
+            room.data, room.full, room.version, room.count = data, full, number, room.count + 1
+            return patch
+        finally:
+            room.making.set_result(None)
+            room.making = None
+
+    def _prepare(self, room: Room, number: str) -> tuple[Message, str, str] | None:
+        """In the thread: the new data, the message with all of it, and the one with the difference."""
+        data = room.topic.make(self.services, room.viewer)
+        head = {"t": room.topic.name, "v": number}
+        if room.data is None:
+            full = to_json({**head, "full": data})
+            return data, full, full
+        changes = difference(room.data, data, room.topic.keyed)
+        if changes is None:
+            return None
+        return data, to_json({**head, "full": data}), to_json({**head, "from": room.version, **changes})

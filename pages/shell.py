@@ -1,0 +1,83 @@
+"""The shell: one document serves every page, since navigation swaps the content within it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from panel.io.state import state
+
+from backend.identity import Viewer, policy
+from backend.services import Services
+from pages.cluster import ACTIONS as CLUSTER_ACTIONS
+from pages.cluster import TOPICS as CLUSTER_TOPICS
+from pages.home import TOPICS as HOME_TOPICS
+from pages.jobs import ACTIONS as JOBS_ACTIONS
+from pages.launch import ACTIONS as LAUNCH_ACTIONS
+from pages.parts import console
+from pages.parts.desk import Action, Desk
+from pages.parts.live import Live
+from pages.parts.topics import to_json
+from pages.sessions import ACTIONS as SESSIONS_ACTIONS
+from pages.sessions import TOPICS as SESSIONS_TOPICS
+
+TOPICS = (*HOME_TOPICS, *CLUSTER_TOPICS, *SESSIONS_TOPICS)
+ACTIONS: dict[str, Action] = {**CLUSTER_ACTIONS, **JOBS_ACTIONS, **LAUNCH_ACTIONS, **SESSIONS_ACTIONS}
+FIRST_TOPICS = {"home": ("fresh", "home", "mine"), "sessions": ("fresh", "mine"), "cluster": ("fresh",)}
+
+_lives: dict[int, Live] = {}
+
+
+def live_of(services: Services) -> Live:
+    """The process's poller for these services; it begins with the first page."""
+    if id(services) not in _lives:
+        _lives[id(services)] = Live(services, TOPICS)
+    return _lives[id(services)]
+
+
+async def watch(desk: Desk, args: dict[str, Any]) -> None:
+    """The topics that the page shows from now on."""
+    keys, have = args.get("keys"), args.get("have")
+    if isinstance(keys, list) and isinstance(have, dict):
+        await desk.live.watch(desk, [key for key in keys if isinstance(key, str)], have)
+
+
+def page(services: Services, viewer: Viewer, name: str) -> Any:
+    """A new document, opening at the page called `name`."""
+    live = live_of(services)
+    desk = Desk(services, viewer, live, {**ACTIONS, "topics": watch})
+    shown = console.page(desk, boot(services, viewer, live, name), services.settings.instance.name)
+    document = state.curdoc
+    if document is not None:
+        document.config.update(reconnect_session=True, notify_connection_status=False)
+        desk.sit_down(document)
+    return shown
+
+
+def boot(services: Services, viewer: Viewer, live: Live, name: str) -> str:
+    """What the browser needs for its first picture: who, where to, and what somebody else's page has had made."""
+    from pages.catalogue import PAGES
+
+    topics = {topic: live.peek(topic, viewer) for topic in FIRST_TOPICS.get(name, ("fresh",))}
+    return to_json(
+        {
+            "page": name,
+            "instance": services.settings.instance.name,
+            "zone": services.settings.instance.time_zone,
+            "now": round(time.time(), 1),
+            "viewer": {
+                "name": viewer.name,
+                "display": viewer.display_name,
+                "roles": sorted(viewer.roles - {"user"}),
+            },
+            "all_jobs": policy.allowed(viewer, "jobs.all") or bool(viewer.coordinates),
+            "csrf": services.identity.csrf_token(viewer.login_id),
+            "paths": {"account": "/account", "sign_out": "/logout", "csrf_field": "csrf"},
+            "nav": [
+                {"path": item.path, "title": item.title, "icon": item.icon, "name": item.path.strip("/") or "home"}
+                for item in PAGES
+                if item.roles & viewer.roles
+            ],
+            "topics": {key: {"v": known[0], "data": known[1]} for key, known in topics.items() if known is not None},
+        }
+    )
