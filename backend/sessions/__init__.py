@@ -23,6 +23,7 @@ from backend.sessions.model import (
     SessionError,
     SessionNotFound,
 )
+from backend.sessions.routes import Entered, Route, Routes, Standing
 from backend.sessions.service import Sessions, Superseded
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "STATES",
     "AccountChoice",
     "AppChoice",
+    "Entered",
     "Estimate",
     "Fit",
     "GpuChoice",
@@ -42,9 +44,12 @@ __all__ = [
     "Problem",
     "RegistrationAnswer",
     "RequestError",
+    "Route",
+    "Routes",
     "Session",
     "SessionError",
     "SessionNotFound",
     "Sessions",
+    "Standing",
     "Superseded",
 ]

@@ -228,7 +228,8 @@ class Sessions:
             )
         except NoRuntime as error:
             raise LaunchRefused((Problem("image", f"Images can't be run here: {error}."),)) from error
-        detail: dict[str, Any] = {"app": full.app, "account": full.account, "partition": full.partition, "gpus": full.gpus}
+        told = ("app", "account", "partition", "gpus", "gpu_type", "time_s")
+        detail: dict[str, Any] = {name: getattr(full, name) for name in told}
         try:
             row, fresh = self._rows.insert(
                 submission.row,
