@@ -1,4 +1,5 @@
-"""From a TOML value (or a text of the environment) to a typed value, or a refusal that says what is allowed."""
+"""From a TOML value (or a text of the environment) to a typed value, or a refusal that says what is
+allowed."""
 
 from __future__ import annotations
 
@@ -103,17 +104,21 @@ def convert(kind: Any, value: Any, base: Path) -> Any:
         return value
     if origin in (Union, types.UnionType):  # only `Path | None` is used
         return None if value == "" and isinstance(value, str) else convert(Path, value, base)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise NotAllowed("a list")
-        return tuple(_inside(f"[{i}]", get_args(kind)[0], item, base) for i, item in enumerate(value))
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise NotAllowed("a table")
-        return {name: _inside(f".{name}", get_args(kind)[1], item, base) for name, item in value.items()}
+    if origin in (tuple, dict):
+        return _collection(kind, value, base)
     if is_dataclass(kind):
         return _table(kind, value, base)
     return _plain(kind, value, base)
+
+
+def _collection(kind: Any, value: Any, base: Path) -> Any:
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise NotAllowed("a list")
+        return tuple(_inside(f"[{i}]", get_args(kind)[0], item, base) for i, item in enumerate(value))
+    if not isinstance(value, dict):
+        raise NotAllowed("a table")
+    return {name: _inside(f".{name}", get_args(kind)[1], item, base) for name, item in value.items()}
 
 
 def _inside(where: str, kind: Any, value: Any, base: Path) -> Any:

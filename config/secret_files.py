@@ -25,7 +25,8 @@ def _why_open(mode: int) -> str:
 
 
 def read_secret_file(path: Path, source: str, key: str) -> str:
-    """The secret in `path`, without a final line end. Raises SettingsError when it is open to others, or empty."""
+    """The secret in `path`, without a final line end. Raises SettingsError when it is open to others, or
+    empty."""
     try:
         with path.open("rb") as file:
             why = _why_open(os.fstat(file.fileno()).st_mode)

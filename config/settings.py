@@ -36,8 +36,8 @@ def load_settings(
 ) -> Settings:
     """The settings of this instance.
 
-    `path` is the site's TOML file (None: `CARME_CONFIG` of `environ`, or none at all); `overrides` are what a command
-    line says, by dotted key (`{"web.port": 6006}`), and win over all else. Raises SettingsError.
+    `path` is the site's TOML file (None: `CARME_CONFIG` of `environ`, or none at all); `overrides` are what a
+    command line says, by dotted key (`{"web.port": 6006}`), and win over all else. Raises SettingsError.
     """
     chosen = path if path is not None else (environ.get("CARME_CONFIG") or None)
     file = Path(chosen).expanduser().absolute() if chosen is not None else None

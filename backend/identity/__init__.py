@@ -22,6 +22,7 @@ from backend.identity.errors import (
 )
 from backend.identity.service import Identity
 from backend.identity.viewer import (
+    Confirmed,
     DirectoryStatus,
     EndedLogin,
     Enrolment,
@@ -38,6 +39,7 @@ from backend.identity.viewer import (
 
 __all__ = [
     "CodeRefused",
+    "Confirmed",
     "DirectoryDown",
     "DirectoryStatus",
     "EndedLogin",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from backend.identity.core import acting
-from backend.identity.errors import CodeRefused, NoEnrolment, NotSignedIn
-from backend.identity.factors import is_recovery_code
+from sqlalchemy.orm import Session as DbSession
+
+from backend.identity.core import Attempt, acting
+from backend.identity.errors import CodeRefused, IdentityError, NoEnrolment, NotSignedIn
 from backend.identity.signin import SignIn
 from backend.identity.viewer import FactorInfo, LoginInfo, SignedIn, Viewer
-from backend.store import audit, digest, new_token
+from backend.store import Outcome, audit, digest, new_token
 from backend.store.models import Login
 
 
@@ -40,89 +41,75 @@ class Account(SignIn):
                 audit(rows, login.person, "login.sign-out", login.id, "done", address)
         self.announce(ended)
 
-    def sign_out_everywhere(self, viewer: Viewer, address: str = "") -> int:
-        """End all of one's logins, this one too, and forget the browsers; gives how many ended."""
+    def sign_out_everywhere(self, name: str, address: str = "") -> tuple[str, ...]:
+        """End all logins of the person who asks, this one too, and forget the browsers; gives the ended
+        ids."""
         with self.db.begin() as rows:
-            ended = self.end_logins(rows, viewer.name, "sign-out")
-            self.forget_browsers(rows, viewer.name)
-            audit(
-                rows,
-                viewer.name,
-                "login.sign-out-everywhere",
-                viewer.name,
-                "done",
-                address,
-                logins=len(ended),
-            )
+            ended = self.end_logins(rows, name, "sign-out")
+            self.forget_browsers(rows, name)
+            audit(rows, name, "login.sign-out-everywhere", name, "done", address, logins=len(ended))
         self.announce(ended)
-        return len(ended)
+        return tuple(ended)
 
     # Showing password and code once more, without losing what is open
 
-    def prove(self, cookie: str, password: str, code: str, address: str = "") -> SignedIn:
-        """Make this login fresh: the same login (open pages stay) under a new cookie; its end does not move.
+    def prove_again(self, cookie: str, password: str, code: str, address: str = "") -> SignedIn:
+        """As good as a new sign-in: the same login (open pages stay) under a new cookie, with its full time.
 
         Raises NotSignedIn, SignInRefused, Throttled, CodeRefused, PasswordExpired, DirectoryDown.
         """
-        viewer = self.logins_kept.viewer(cookie)
-        if viewer is None:
-            raise NotSignedIn
-        with self.db.read() as rows:
-            login = rows.get(Login, viewer.login_id)
-            browser = login.browser if login is not None else ""
-        # The login is a browser that this person has signed in with: strangers' failures don't count here.
-        attempt = self.attempt(viewer.name, address, "")
-        attempt = type(attempt)(
-            attempt.name, f"browser:{browser or viewer.login_id}", "", browser or "login", address
-        )
+        viewer, attempt = self._again(cookie, address)
         self.check_password(attempt, password, "login.prove")
-        own = f"code-browser:{browser or viewer.login_id}"
+        own = f"code-{attempt.own}"
         with self.db.read() as rows:
             has_factor = self.factors.has(rows, viewer.name)
         if has_factor:
             self.throttles.take(own)
         fresh_cookie = new_token()
         with self.db.begin() as rows:
-            good = not has_factor or (
-                self.factors.use_recovery_code(rows, viewer.name, code)
-                if is_recovery_code(code)
-                else self.factors.use_code(rows, viewer.name, code)
-            )
-            login = rows.get(Login, viewer.login_id)
-            holds = login is not None and login.ended_s is None
-            if good and holds and login is not None:
-                now = int(self.clock())
-                login.digest, login.proved_s, login.input_s = digest(fresh_cookie), now, now
-            outcome = "done" if good else "refused"
-            audit(rows, viewer.name, "login.prove", viewer.login_id, "done" if good else "refused", address)
+            refusal = self._prove(rows, viewer, code if has_factor else None, fresh_cookie)
+            outcome: Outcome = "refused" if refusal else "done"
+            audit(rows, viewer.name, "login.prove", viewer.login_id, outcome, address)
+        if refusal is not None:
+            raise refusal
         self.logins_kept.forget(viewer.login_id)
-        if outcome == "refused":
-            raise CodeRefused
-        if not holds:
-            raise NotSignedIn
         if has_factor:
             self.throttles.succeeded(own)
         return SignedIn(fresh_cookie, viewer.login_id, viewer.name, "")
 
-    # Password
+    def _prove(
+        self, rows: DbSession, viewer: Viewer, code: str | None, fresh_cookie: str
+    ) -> IdentityError | None:
+        login = rows.get(Login, viewer.login_id)
+        if login is None or login.ended_s is not None:
+            return NotSignedIn()
+        if code is not None and not self.use_any_code(rows, viewer.name, code):
+            return CodeRefused()
+        now = int(self.clock())
+        login.digest, login.proved_s, login.input_s = digest(fresh_cookie), now, now
+        login.expires_s = now + self.settings.login.absolute_s
+        return None
 
-    def change_password(self, cookie: str, old: str, new: str, address: str = "") -> None:
-        """Needs the old one; ends all other logins. Raises NotSignedIn, SignInRefused, Throttled, PasswordRefused,
-        PasswordExpired, DirectoryDown."""
+    def _again(self, cookie: str, address: str) -> tuple[Viewer, Attempt]:
+        """A try of one who is signed in: it counts in this browser, strangers' failures don't."""
         viewer = self.logins_kept.viewer(cookie)
         if viewer is None:
             raise NotSignedIn
         with self.db.read() as rows:
             login = rows.get(Login, viewer.login_id)
-            browser = login.browser if login is not None else ""
-        attempt = self.attempt(viewer.name, address, "")
-        attempt = type(attempt)(
-            attempt.name, f"browser:{browser or viewer.login_id}", "", browser or "login", address
-        )
+        browser = (login.browser if login is not None else "") or viewer.login_id
+        return viewer, Attempt(viewer.name, f"browser:{browser}", "", browser, address)
+
+    # Password
+
+    def change_password(self, cookie: str, old: str, new: str, address: str = "") -> None:
+        """Needs the old one; ends all other logins. Raises NotSignedIn, SignInRefused, Throttled,
+        PasswordRefused, PasswordExpired, DirectoryDown."""
+        viewer, attempt = self._again(cookie, address)
         self.replace_password(attempt, old, new)
         with self.db.begin() as rows:
             ended = self.end_logins(rows, viewer.name, "revoked", but=viewer.login_id)
-            self.forget_browsers(rows, viewer.name, but=browser)
+            self.forget_browsers(rows, viewer.name, but=attempt.browser)
         self.announce(ended)
 
     # Second factor (setting one up: begin_enrolment, confirm_enrolment)

@@ -1,4 +1,5 @@
-"""Other people's accounts. The actor is a viewer who must be an admin, or a name: the data folder's owner (CLI)."""
+"""Other people's accounts. The actor is a viewer who must be an admin, or a name: the data folder's owner
+(CLI)."""
 
 from __future__ import annotations
 
@@ -37,8 +38,8 @@ class Admin(Account):
     ) -> PersonInfo:
         """A local account. Raises NotAllowed, PersonRefused, PasswordRefused.
 
-        Its Unix uid is the one given, else that of the Unix user of this name. Where the console can act as its own
-        Unix user only, the first account without one is that user's: the instance's owner.
+        Its Unix uid is the one given, else that of the Unix user of this name. Where the console can act as
+        its own Unix user only, the first account without one is that user's: the instance's owner.
         """
         who = acting(actor)
         directory = self._local()
@@ -71,7 +72,8 @@ class Admin(Account):
         self.announce(ended)
 
     def set_roles(self, actor: Actor, name: str, roles: Iterable[str]) -> None:
-        """Roles given by the console, beside the directory's. Raises NotAllowed, NoSuchPerson, PersonRefused."""
+        """Roles given by the console, beside the directory's. Raises NotAllowed, NoSuchPerson,
+        PersonRefused."""
         who = acting(actor)
         with self.db.begin() as rows:
             self.people_kept.set_roles(rows, who, name, roles)
@@ -108,8 +110,8 @@ class Admin(Account):
         return removed
 
     def enrolment_code(self, actor: Actor, name: str) -> str:
-        """A code for the person's first enrolment, where the site asks for one; shown this once. A person of a
-        directory need not have been here before. Raises NotAllowed."""
+        """A code for the person's first enrolment, where the site asks for one; shown this once. A person of
+        a directory need not have been here before. Raises NotAllowed."""
         who = acting(actor)
         with self.db.begin() as rows:
             return self.people_kept.enrolment_code(rows, who, name)

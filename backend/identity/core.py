@@ -1,4 +1,5 @@
-"""What the parts of identity share: the directory, logins, factors, people, throttles, and the ways they meet."""
+"""What the parts of identity share: the directory, logins, factors, people, throttles, and the ways they
+meet."""
 
 from __future__ import annotations
 
@@ -226,7 +227,8 @@ class Core:
 
 
 def acting(actor: Viewer | str, action: str = "person.admin") -> str:
-    """The name to write in the audit. A viewer must be allowed; a plain name is the data folder's owner (CLI)."""
+    """The name to write in the audit. A viewer must be allowed; a plain name is the data folder's owner
+    (CLI)."""
     if isinstance(actor, Viewer):
         if not policy.allowed(actor, action):
             raise NotAllowed

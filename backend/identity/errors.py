@@ -39,7 +39,8 @@ class PasswordExpired(IdentityError):
 
 
 class DirectoryDown(IdentityError):
-    """No directory server answers as it should. `since_s`: since when; `why`: for the log, never for the person."""
+    """No directory server answers as it should. `since_s`: since when; `why`: for the log, never for the
+    person."""
 
     def __init__(self, since_s: float, why: str) -> None:
         self.since_s = since_s

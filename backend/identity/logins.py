@@ -1,7 +1,9 @@
-"""Browsers that are signed in: begun, looked up, kept awake, ended. The server knows them; a cookie only points.
+"""Browsers that are signed in: begun, looked up, kept awake, ended. The server knows them; a cookie only
+points.
 
-The look-up is asked at every request: answers are kept for a second, and dropped at once when this process ends a
-login. So a revocation reaches this process's requests immediately and all other processes' within a second.
+The look-up is asked at every request: answers are kept for a second, and dropped at once when this process
+ends a login. So a revocation reaches this process's requests immediately and all other processes' within a
+second.
 """
 
 from __future__ import annotations
@@ -153,8 +155,8 @@ class Logins:
         roles = {"user", *login.roles, *person.roles} | ({"coordinator"} if coordinates else set())
         fresh = self._clock() - login.proved_s <= self._settings.fresh_s
         viewer = Viewer(
-            person.name, person.display_name, person.uid, frozenset(roles), login.id, person.mail, coordinates,
-            fresh,
+            person.name, person.display_name, person.uid, frozenset(roles), login.id, person.mail,
+            coordinates, fresh,
         )  # fmt: skip
         kept = _Kept(viewer, login.input_s, login.expires_s, login.proved_s, time.monotonic())
         with self._lock:

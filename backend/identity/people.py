@@ -1,4 +1,5 @@
-"""Accounts as the console keeps them: added, locked, given roles; the first of all; one-time codes and links."""
+"""Accounts as the console keeps them: added, locked, given roles; the first of all; one-time codes and
+links."""
 
 from __future__ import annotations
 
@@ -84,7 +85,8 @@ class People:
     def remember(self, rows: DbSession, found: DirectoryPerson, source: str) -> Person:
         """The row of a person who has just shown the right password, brought up to date.
 
-        A name that comes from another source than before is another person: roles and second factor don't pass on.
+        A name that comes from another source than before is another person: roles and second factor don't
+        pass on.
         """
         person = rows.get(Person, found.name)
         now = int(self._clock())
@@ -114,8 +116,8 @@ class People:
             with_factor = set(rows.scalars(select(Factor.person)))
             return [
                 PersonInfo(
-                    each.name, each.source, each.display_name, each.mail, each.uid, tuple(each.roles), each.locked,
-                    each.name in with_factor, each.created_s, each.seen_s,
+                    each.name, each.source, each.display_name, each.mail, each.uid, tuple(each.roles),
+                    each.locked, each.name in with_factor, each.created_s, each.seen_s,
                 )
                 for each in rows.scalars(select(Person).order_by(Person.name))
             ]  # fmt: skip
@@ -151,7 +153,8 @@ class People:
             raise SetupRefused
 
     def enrolment_code(self, rows: DbSession, actor: str, name: str) -> str:
-        """A code that lets `name` set up a first second factor; given by an admin, good for three days, once."""
+        """A code that lets `name` set up a first second factor; given by an admin, good for three days,
+        once."""
         code = "-".join(secrets.token_hex(2) for _ in range(4))
         rows.execute(delete(OneTimeLink).where(OneTimeLink.purpose == ENROL, OneTimeLink.person == name))
         self._issue(rows, ENROL, name, normalized(code), ENROL_LIFE_S)

@@ -1,7 +1,7 @@
 """Who may do what on what: one table, one function, asked by pages, REST, proxy and exports alike.
 
-A row says which roles may do the action on anything, and which relations to the target are enough. Slurm stays the
-authority: an action that is allowed here can still be refused there.
+A row says which roles may do the action on anything, and which relations to the target are enough. Slurm
+stays the authority: an action that is allowed here can still be refused there.
 """
 
 from __future__ import annotations

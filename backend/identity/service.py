@@ -33,7 +33,7 @@ class Identity(Admin):
         """The person did something in this login. Never blocks."""
         self.logins_kept.touch(login_id)
 
-    def login_times(self, login_id: str) -> LoginTimes | None:
+    def times(self, login_id: str) -> LoginTimes | None:
         """When the login ends, and when to warn of it."""
         return self.logins_kept.times(login_id)
 
@@ -50,8 +50,8 @@ class Identity(Admin):
         self.logins_kept.on_end.append(callback)
 
     def sweep(self) -> list[str]:
-        """To be called every second or so by each web process: end what has run out, write idle clocks, and look
-        whether a directory that was away is back. Gives the ids it ended."""
+        """To be called every second or so by each web process: end what has run out, write idle clocks, and
+        look whether a directory that was away is back. Gives the ids it ended."""
         now = time.monotonic()
         if not self.directory_status().ok and now - self._probed_at > PROBE_EVERY_S:
             self._probed_at = now

@@ -22,7 +22,7 @@ from backend.identity.errors import (
 from backend.identity.factors import _count, is_recovery_code
 from backend.identity.logins import PASSWORD_STAGE
 from backend.identity.people import owner_uid
-from backend.identity.viewer import Enrolment, Pending, PendingLogin, SignedIn
+from backend.identity.viewer import Confirmed, Enrolment, Pending, PendingLogin, SignedIn
 from backend.store import audit, digest
 from backend.store.models import Login
 
@@ -31,7 +31,8 @@ TRIES = 5  # of the second step; then from the start
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What a transaction has decided: raised or returned after its commit, since raising in it would undo it."""
+    """What a transaction has decided: raised or returned after its commit, since raising in it would undo
+    it."""
 
     signed_in: SignedIn | None = None
     refusal: IdentityError | None = None
@@ -97,9 +98,9 @@ class SignIn(Core):
 
     # Step two
 
-    def sign_in_code(self, cookie: str, code: str, address: str = "") -> SignedIn:
-        """A code of the authenticator app, or a recovery code. Raises CodeRefused, TooManyTries, Throttled,
-        NotSignedIn."""
+    def sign_in_code(self, cookie: str, code: str, *, recovery: bool = False, address: str = "") -> SignedIn:
+        """A code of the authenticator app, or a recovery code (also known by its length). Raises CodeRefused,
+        TooManyTries, Throttled, NotSignedIn."""
         with self.db.read() as rows:
             login = self.logins_kept.half(rows, cookie)
         if login is None:
@@ -107,26 +108,26 @@ class SignIn(Core):
         own = f"code-browser:{login.browser}" if login.browser else f"code:{login.person}"
         self.throttles.take(own)
         with self.db.begin() as rows:
-            outcome = self._second_step(rows, cookie, code, address)
+            outcome = self._second_step(rows, cookie, code, recovery or is_recovery_code(code), address)
         if outcome.signed_in is not None:
             self.throttles.succeeded(own)
         return self._finish(outcome)
 
-    def _second_step(self, rows: DbSession, cookie: str, code: str, address: str) -> _Outcome:
+    def _second_step(self, rows: DbSession, cookie: str, code: str, recovery: bool, address: str) -> _Outcome:
         login = self._take_try(rows, cookie)
         if isinstance(login, _Outcome):
             return login
-        recovery = is_recovery_code(code)
-        good = (
-            self.factors.use_recovery_code(rows, login.person, code)
-            if recovery
-            else self.factors.use_code(rows, login.person, code)
-        )
+        good = self.use_any_code(rows, login.person, code, recovery=recovery)
         if not good:
             return self._wrong_code(rows, login, address, "login.code", CodeRefused())
         if recovery:
             audit(rows, login.person, "factor.recovery-code", login.person, "done", address)
         return self._promote(rows, login, address)
+
+    def use_any_code(self, rows: DbSession, name: str, code: str, *, recovery: bool = False) -> bool:
+        if recovery or is_recovery_code(code):
+            return self.factors.use_recovery_code(rows, name, code)
+        return self.factors.use_code(rows, name, code)
 
     def _take_try(self, rows: DbSession, cookie: str) -> Login | _Outcome:
         """Count one try before looking at it: so tries at the same moment can't share one."""
@@ -158,8 +159,8 @@ class SignIn(Core):
         """From a password's login to a full one: another id, another cookie."""
         ended = self.logins_kept.end(rows, [login], "replaced")
         signed_in = self.begin_full(
-            rows, login.person, roles=login.roles, address=address or login.address, user_agent=login.user_agent,
-            browser=login.browser,
+            rows, login.person, roles=login.roles, address=address or login.address,
+            user_agent=login.user_agent, browser=login.browser,
         )  # fmt: skip
         return _Outcome(signed_in=signed_in, ended=tuple(ended), codes=codes)
 
@@ -173,7 +174,7 @@ class SignIn(Core):
 
     # Setting up a second factor: in step two for the first, in a full and fresh login for another
 
-    def begin_enrolment(self, cookie: str, enrolment_code: str = "", address: str = "") -> Enrolment:
+    def begin_enrolment(self, cookie: str, admin_code: str = "", address: str = "") -> Enrolment:
         """What to scan. Asked again in the same login it gives the same.
 
         Raises NotSignedIn, NoEnrolment (there is a factor: show its code), NotFresh, EnrolmentCodeRefused,
@@ -185,7 +186,7 @@ class SignIn(Core):
         if half is None:
             return self._enrolment_of_full(cookie)
         if needs == "enrol+code":
-            self._admit(cookie, enrolment_code, address)
+            self._admit(cookie, admin_code, address)
         elif needs != "enrol":
             raise NoEnrolment("Your account has a second factor. Show its code.")
         with self.db.begin() as rows:
@@ -194,13 +195,13 @@ class SignIn(Core):
                 raise NotSignedIn
             return self._pending_enrolment(login)
 
-    def _admit(self, cookie: str, enrolment_code: str, address: str) -> None:
+    def _admit(self, cookie: str, admin_code: str, address: str) -> None:
         with self.db.begin() as rows:
             outcome = _Outcome()
             login = self._take_try(rows, cookie)
             if isinstance(login, _Outcome):
                 outcome = login
-            elif self.people_kept.use_enrolment_code(rows, login.person, enrolment_code):
+            elif self.people_kept.use_enrolment_code(rows, login.person, admin_code):
                 login.may_enrol, login.attempts = True, 0
             else:
                 refusal = EnrolmentCodeRefused()
@@ -222,10 +223,9 @@ class SignIn(Core):
             login.pending_secret = self.factors.seal(login.person, self.factors.new_secret())
         return self.factors.enrolment(login.person, self.factors.unseal(login.person, login.pending_secret))
 
-    def confirm_enrolment(
-        self, cookie: str, code: str, address: str = ""
-    ) -> tuple[SignedIn, tuple[str, ...]]:
-        """The app's first code makes it the factor; gives a new cookie and ten recovery codes, shown this once.
+    def confirm_enrolment(self, cookie: str, code: str, address: str = "") -> Confirmed:
+        """The app's first code makes it the factor; gives a new cookie and ten recovery codes, shown this
+        once.
 
         Raises NotSignedIn, NoEnrolment, NotFresh, CodeRefused, TooManyTries.
         """
@@ -236,7 +236,7 @@ class SignIn(Core):
                 if half is not None
                 else self._confirm_full(rows, cookie, code, address)
             )
-        return self._finish(outcome), outcome.codes
+        return Confirmed(self._finish(outcome), outcome.codes)
 
     def _confirm_half(self, rows: DbSession, cookie: str, code: str, address: str) -> _Outcome:
         login = self._take_try(rows, cookie)
@@ -267,8 +267,8 @@ class SignIn(Core):
         audit(rows, login.person, "factor.change", login.person, "done", address)
         ended = self.end_logins(rows, login.person, "replaced")  # others were begun with the old factor
         signed_in = self.begin_full(
-            rows, login.person, roles=login.roles, address=address or login.address, user_agent=login.user_agent,
-            browser=login.browser,
+            rows, login.person, roles=login.roles, address=address or login.address,
+            user_agent=login.user_agent, browser=login.browser,
         )  # fmt: skip
         return _Outcome(signed_in=signed_in, ended=tuple(ended), codes=codes)
 
@@ -288,14 +288,15 @@ class SignIn(Core):
         return isinstance(self.directory, LocalDirectory) and not self.people_kept.anyone()
 
     def setup_link(self) -> str | None:
-        """The one-time link that makes the first admin, to be printed at start; None when there is an account."""
+        """The one-time link that makes the first admin, to be printed at start; None when there is an
+        account."""
         token = self.people_kept.setup_token() if self.needs_setup() else None
-        return f"{self.settings.web.public_url}/setup?token={token}" if token else None
+        return f"{self.settings.web.public_url}/setup/{token}" if token else None
 
-    def setup_holds(self, token: str) -> bool:
+    def setup_link_good(self, token: str) -> bool:
         return self.needs_setup() and self.people_kept.setup_holds(token)
 
-    def set_up(
+    def set_up(  # noqa: PLR0917 - the form's fields, then where it came from
         self,
         token: str,
         name: str,
@@ -308,7 +309,7 @@ class SignIn(Core):
 
         Raises SetupRefused, PersonRefused, PasswordRefused.
         """
-        if not isinstance(self.directory, LocalDirectory) or not self.setup_holds(token):
+        if not isinstance(self.directory, LocalDirectory) or not self.setup_link_good(token):
             raise SetupRefused
         hashed = self.directory.hashed(name, password)
         with self.db.begin() as rows:

@@ -1,12 +1,13 @@
 """Slowing down guessing, without letting a stranger shut a person out.
 
 Keys and what they count:
-- `account:NAME`, `address:IP`: failures; from `throttle_after` on, each next try waits twice as long. One account's
-  failures weigh on an address only until the account itself is slowed: a thousand tries at one name are that name's
-  matter, a few tries at each of many names are the address's.
+- `account:NAME`, `address:IP`: failures; from `throttle_after` on, each next try waits twice as long. One
+  account's failures weigh on an address only until the account itself is slowed: a thousand tries at one name
+  are that name's matter, a few tries at each of many names are the address's.
 - `browser:DIGEST`: in a browser in which the person signed in before, this alone counts.
-- `directory:DN`: wrong passwords passed on to the directory. Strangers may use up half of `lockout_after`, the rest is
-  kept for known browsers, and all together never pass on more: so the directory never locks anyone because of us.
+- `directory:DN`: wrong passwords passed on to the directory. Strangers may use up half of `lockout_after`,
+  the rest is kept for known browsers, and all together never pass on more: so the directory never locks
+  anyone because of us.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class Throttles:
     def take(self, own: str, address: str = "") -> None:
         """One try more for `own` (an account or a browser), from `address` (empty: does not count).
 
-        It counts as a failure until `succeeded` takes it back: so tries at the same moment can't all slip through.
-        Raises Throttled, and then counts nothing.
+        It counts as a failure until `succeeded` takes it back: so tries at the same moment can't all slip
+        through. Raises Throttled, and then counts nothing.
         """
         now = self._clock()
         with self._db.begin() as rows:
@@ -87,7 +88,8 @@ class Throttles:
 
 
 class PassedOn:
-    """The budget of wrong passwords for the directory (see directories.base.Budget), for strangers or a known browser."""
+    """The budget of wrong passwords for the directory (see directories.base.Budget), for strangers or a known
+    browser."""
 
     def __init__(
         self, db: Database, *, most: int, window_s: int, known: bool, clock: Callable[[], float] = time.time

@@ -64,6 +64,14 @@ class Enrolment:
 
 
 @dataclass(frozen=True)
+class Confirmed:
+    """A second factor that is set up."""
+
+    login: SignedIn
+    recovery_codes: tuple[str, ...]  # shown this once
+
+
+@dataclass(frozen=True)
 class FactorInfo:
     """A person's second factor, as they may see it."""
 

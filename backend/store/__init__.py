@@ -1,7 +1,7 @@
 """The console's own database: tables, transactions, migrations, audit, secrets at rest."""
 
 from backend.store import models
-from backend.store.audit import CONSOLE, audit
+from backend.store.audit import CONSOLE, Outcome, audit
 from backend.store.database import Database, DatabaseUnusable
 from backend.store.migrate import UpgradeBlocked
 from backend.store.secrets import KeyUnusable, NotDecrypted, SecretBox, digest, new_token, same
@@ -12,6 +12,7 @@ __all__ = [
     "DatabaseUnusable",
     "KeyUnusable",
     "NotDecrypted",
+    "Outcome",
     "SecretBox",
     "UpgradeBlocked",
     "audit",

@@ -22,7 +22,8 @@ def audit(  # noqa: PLR0917 - who, what, on what, how, whence: the words of one 
     address: str = "",
     **detail: Any,
 ) -> None:
-    """Add one line. `detail` must be JSON and must hold no secret. Over-long texts are cut: names come from outside."""
+    """Add one line. `detail` must be JSON and must hold no secret. Over-long texts are cut: names come from
+    outside."""
     db_session.add(
         Audit(
             time_s=int(time.time()),

@@ -25,8 +25,9 @@ class DatabaseUnusable(Exception):
 class Database:
     """Transactions on the database at `url`; used from any thread, by several processes at once.
 
-    SQLite runs in WAL mode; `begin()` takes the write lock at once (BEGIN IMMEDIATE), so that what a transaction
-    has read still holds when it writes, and a second writer waits instead of failing. `read()` never waits.
+    SQLite runs in WAL mode; `begin()` takes the write lock at once (BEGIN IMMEDIATE), so that what a
+    transaction has read still holds when it writes, and a second writer waits instead of failing. `read()`
+    never waits.
     """
 
     def __init__(self, url: str) -> None:
@@ -46,11 +47,11 @@ class Database:
     def read(self) -> Iterator[DbSession]:
         """A consistent look that takes no write lock; nothing written in it is kept."""
         with DbSession(self.engine.execution_options(**{READ_ONLY: True}), expire_on_commit=False) as session:
-            yield session
-            session.rollback()
+            yield session  # closing rolls back, and what was read stays readable
 
     def upgrade(self) -> None:
-        """Bring the tables to this release's; safe when several processes start at once. Raises DatabaseUnusable."""
+        """Bring the tables to this release's; safe when several processes start at once. Raises
+        DatabaseUnusable."""
         try:
             upgrade(self.engine)
         except SQLAlchemyError as error:

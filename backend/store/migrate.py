@@ -15,9 +15,11 @@ from sqlalchemy import Engine, text
 from sqlalchemy.engine import Connection
 
 MIGRATIONS = Path(__file__).with_name("migrations")
-LOCK_NAME = "carme-upgrade"
-LOCK_NUMBER = 0x6361726D65  # PostgreSQL's advisory locks have numbers
-LOCK_WAIT_S = 120
+# How to take and give back the upgrade lock; PostgreSQL's locks have numbers.
+LOCKS = {
+    "mysql": ("SELECT GET_LOCK('carme-upgrade', 120)", "SELECT RELEASE_LOCK('carme-upgrade')"),
+    "postgresql": ("SELECT 1 FROM pg_advisory_lock(426835439461)", "SELECT pg_advisory_unlock(426835439461)"),
+}
 
 
 class UpgradeBlocked(Exception):
@@ -60,16 +62,10 @@ def _lock(engine: Engine) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
         return
-    take, give = {
-        "mysql": (f"SELECT GET_LOCK('{LOCK_NAME}', {LOCK_WAIT_S})", f"SELECT RELEASE_LOCK('{LOCK_NAME}')"),
-        "postgresql": (
-            f"SELECT 1 FROM pg_advisory_lock({LOCK_NUMBER})",
-            f"SELECT pg_advisory_unlock({LOCK_NUMBER})",
-        ),
-    }[backend]
+    take, give = LOCKS[backend]
     with engine.connect() as connection:
         if connection.execute(text(take)).scalar() != 1:
-            raise UpgradeBlocked(f"another process has been upgrading the database for {LOCK_WAIT_S} s")
+            raise UpgradeBlocked("another process has been upgrading the database for two minutes")
         try:
             yield
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import JSON, BigInteger, Boolean, Index, Integer, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -12,7 +12,7 @@ DIGEST = String(64)  # SHA-256 in hex: what is handed to a browser is stored onl
 
 
 class Base(DeclarativeBase):
-    type_annotation_map = {dict[str, Any]: JSON}
+    type_annotation_map: ClassVar = {dict[str, Any]: JSON}
 
 
 class Person(Base):
@@ -62,7 +62,8 @@ class OneTimeLink(Base):
 
 
 class Login(Base):
-    """A browser that is signed in. `id` is public (lists, revoking); the cookie is known by its digest only."""
+    """A browser that is signed in. `id` is public (lists, revoking); the cookie is known by its digest
+    only."""
 
     __tablename__ = "logins"
     id: Mapped[str] = mapped_column(String(32), primary_key=True)

@@ -1,4 +1,5 @@
-"""Secrets at rest: encrypted with a key that stands outside the database, and digests of what browsers hold."""
+"""Secrets at rest: encrypted with a key that stands outside the database, and digests of what browsers
+hold."""
 
 from __future__ import annotations
 
@@ -32,8 +33,8 @@ class NotDecrypted(Exception):
 class SecretBox:
     """Encrypts and signs with one instance's key.
 
-    The key is `key` (base64 of 32 bytes), else the content of `key_file`, else that of `secret.key` in `data_dir`,
-    which is made at the first start (mode 0600). Raises KeyUnusable.
+    The key is `key` (base64 of 32 bytes), else the content of `key_file`, else that of `secret.key` in
+    `data_dir`, which is made at the first start (mode 0600). Raises KeyUnusable.
     """
 
     def __init__(self, data_dir: Path | str, key: str = "", key_file: Path | None = None) -> None:
@@ -74,7 +75,8 @@ def new_token() -> str:
 
 
 def digest(token: str) -> str:
-    """What is stored of a token: SHA-256 in hex. (A token has 256 random bits: it needs no salt and no stretching.)"""
+    """What is stored of a token: SHA-256 in hex. (A token has 256 random bits: it needs no salt and no
+    stretching.)"""
     return hashlib.sha256(token.encode()).hexdigest()
 
 

@@ -1,4 +1,5 @@
-"""What a bind's answer means: result code, the password policy's response control, Active Directory's sub-codes."""
+"""What a bind's answer means: result code, the password policy's response control, Active Directory's
+sub-codes."""
 
 from __future__ import annotations
 
@@ -50,7 +51,8 @@ class BindAnswer:
 def read_policy(value: bytes) -> Policy:
     """Decode the control: SEQUENCE { [0] { [0] seconds | [1] graces } OPTIONAL, [1] error OPTIONAL }.
 
-    Anything else is read as no control at all: it comes from outside and must not decide more than it can say.
+    Anything else is read as no control at all: it comes from outside and must not decide more than it can
+    say.
     """
     policy = Policy()
     outer = _element(value, 0)
@@ -105,10 +107,10 @@ def bind_answer(result: Mapping[str, Any]) -> BindAnswer:
     if code != INVALID_CREDENTIALS:
         return BindAnswer("failed", policy, f"{result.get('description')}: {message}")
     sub_code = re.search(r"\bdata ([0-9a-f]+)\b", message)
-    if policy.error == "passwordExpired":
-        return BindAnswer("expired", policy, message)
-    if policy.error == "accountLocked":
-        return BindAnswer("locked", policy, message)
-    if sub_code and sub_code[1] in AD_EXPIRED:
-        return BindAnswer("must change" if sub_code[1] == "773" else "expired", policy, message)
-    return BindAnswer("locked" if sub_code and sub_code[1] in AD_LOCKED else "wrong", policy, message)
+    return BindAnswer(_refused(policy.error, sub_code[1] if sub_code else ""), policy, message)
+
+
+def _refused(error: str, sub_code: str) -> Verdict:
+    if error == "passwordExpired" or sub_code in AD_EXPIRED:
+        return "expired"
+    return "locked" if error == "accountLocked" or sub_code in AD_LOCKED else "wrong"

@@ -1,4 +1,5 @@
-"""Connections to the directory's servers: always TLS, the certificate always checked, the next server when one fails."""
+"""Connections to the directory's servers: always TLS, the certificate always checked, the next server when
+one fails."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ class ServerFailed(Exception):
 class CheckedTls(Tls):  # type: ignore[misc]  # ldap3 has no types
     """TLS by the standard library's own rules: chain, host name or address, SNI.
 
-    ldap3's own check runs after the handshake with a function that newer Pythons lack, and knows no addresses.
+    ldap3's own check runs after the handshake with a function that newer Pythons lack, and knows no
+    addresses.
     """
 
     def __init__(self, context: ssl.SSLContext) -> None:
@@ -90,7 +92,8 @@ class Servers:
         raise self._all_failed(failures)
 
     def any_open(self, name: str, password: bytes) -> Connection:
-        """An open, encrypted, not yet bound connection to the first server that works. Raises DirectoryDown."""
+        """An open, encrypted, not yet bound connection to the first server that works. Raises
+        DirectoryDown."""
         failures = []
         for uri in self.in_order():
             try:

@@ -24,7 +24,8 @@ SOON_S = 14 * 86400  # an expiry further away is not worth a notice
 
 @dataclass(frozen=True)
 class _Target:
-    """Whom to bind as. `entry` is None for someone the directory does not know: the bind is made all the same."""
+    """Whom to bind as. `entry` is None for someone the directory does not know: the bind is made all the
+    same."""
 
     dn: str
     budget_key: str
@@ -79,12 +80,12 @@ class LdapDirectory:
             if self._settings.bind == "direct":
                 dn = self._direct_name(name)
                 connection = self._servers.any_open(dn, old.encode())
-                self._change(connection, _Target(dn, _key(dn), None), old, new, budget)
+                self._change(connection, _Target(dn, _key(dn), None), budget, old=old, new=new)
                 return
             with self._servers.service() as (uri, service):
                 target = self._find(service, name)
                 connection = self._servers.open(uri, target.dn, old.encode())
-                self._change(connection, target, old, new, budget, service)
+                self._change(connection, target, budget, old=old, new=new, service=service)
         except ServerFailed as failure:
             raise DirectoryDown(self._clock(), str(failure)) from failure
 
@@ -92,9 +93,10 @@ class LdapDirectory:
         self,
         connection: Connection,
         target: _Target,
+        budget: Budget,
+        *,
         old: str,
         new: str,
-        budget: Budget,
         service: Connection | None = None,
     ) -> None:
         try:
@@ -182,7 +184,8 @@ def _key(dn: str) -> str:
 
 
 def _refuse_unusable(password: str) -> None:
-    # An empty password makes an "unauthenticated bind" that succeeds (RFC 4513, 5.1.2): it never leaves the console.
+    # An empty password makes an "unauthenticated bind" that succeeds (RFC 4513, 5.1.2): it never leaves the
+    # console.
     if not password or "\x00" in password:
         raise WrongPassword("wrong")
 

@@ -48,8 +48,8 @@ def escape_dn_value(value: str) -> str:
 def bind_name(template: str, name: str) -> str:
     """Whom a direct bind binds as. Raises BadName.
 
-    A template with an equals sign is a distinguished name; else it is a principal (`{name}@ad.example.org`), for
-    which there is no escaping: only plain names go in.
+    A template with an equals sign is a distinguished name; else it is a principal (`{name}@ad.example.org`),
+    for which there is no escaping: only plain names go in.
     """
     if "=" in template:
         return template.replace("{name}", escape_dn_value(name))
