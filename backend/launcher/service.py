@@ -31,7 +31,7 @@ READ_TIMEOUT_S = 10.0
 ACTION_TIMEOUT_S = 45.0
 SUBMIT_GRACE_S = 10.0
 AT_ONCE = 16
-AT_ONCE_A_PERSON = 4
+AT_ONCE_A_PERSON = 8
 WAITING = 256
 UNIX_PATH_LIMIT_BYTES = 107
 
@@ -111,14 +111,13 @@ class Service:
     async def _act(self, user: str, request: dict[str, Any]) -> dict[str, Any]:
         if self._of_person.get(user, 0) >= AT_ONCE_A_PERSON:
             raise _Refused("busy", "Much is being done for you already; try again in a moment.")
-        try:
-            command = await asyncio.to_thread(self._strategy.command, user)
-        except NotAllowed as refused:
-            raise _Refused("not_allowed", str(refused)) from refused
         self._of_person[user] = self._of_person.get(user, 0) + 1
         try:
             async with self._slots:
+                command = await asyncio.to_thread(self._strategy.command, user)
                 return await self._run(command, request)
+        except NotAllowed as refused:
+            raise _Refused("not_allowed", str(refused)) from refused
         finally:
             self._of_person[user] -= 1
             if not self._of_person[user]:

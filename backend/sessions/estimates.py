@@ -8,14 +8,17 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from backend.sessions.model import Estimate
+from backend.sessions.model import Estimate, SessionError
 
 Ask = Callable[[], Awaitable[Estimate]]
 KEPT = 256
 
 
-class Superseded(Exception):
+class Superseded(SessionError):
     """The same person asked something newer meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__("A newer question of yours took the place of this one.")
 
 
 class Estimates:
@@ -39,7 +42,7 @@ class Estimates:
         try:
             async with turn:
                 if self._newest.get(person) is not mine:
-                    raise Superseded(person)
+                    raise Superseded
                 kept = self._kept.get(key)
                 if kept is not None and time.monotonic() - kept[0] < self._keep_s:
                     return kept[1]

@@ -62,6 +62,30 @@ class Standing:
     route: Route | None = None
 
 
+def issue_ticket(db: Database, viewer: Viewer, session_id: str, app: str, address: str = "") -> str:
+    """A ticket for one app of one's own live session. Raises SessionNotFound, the same in every case."""
+    with db.begin() as tx:
+        row = tx.get(Row, session_id)
+        if row is None or not policy.allowed(viewer, "session.open", row) or app not in row.apps:
+            raise SessionNotFound("There is no such session.")
+        if row.state not in LIVE_STATES:
+            raise SessionNotFound("There is no such session.")
+        now_s = int(time.time())
+        tx.execute(delete(models.Ticket).where(models.Ticket.expires_s < now_s - KEPT_S))
+        ticket = new_token()
+        tx.add(
+            models.Ticket(
+                digest=digest(ticket),
+                login_id=viewer.login_id,
+                session_id=session_id,
+                app=app,
+                expires_s=now_s + TICKET_LIFE_S,
+            )
+        )
+        audit(tx, viewer.name, "session.open", session_id, address=address, app=app)
+    return ticket
+
+
 class Routes:
     """Blocking (a millisecond or so), for any thread and process."""
 
@@ -70,31 +94,8 @@ class Routes:
         self._box = box
         self._logins = logins
 
-    def issue_ticket(self, viewer: Viewer, session_id: str, app: str, address: str = "") -> str:
-        """A ticket for one app of one's own live session. Raises SessionNotFound, the same in every case."""
-        with self._db.begin() as tx:
-            row = tx.get(Row, session_id)
-            if row is None or not policy.allowed(viewer, "session.open", row) or app not in row.apps:
-                raise SessionNotFound("There is no such session.")
-            if row.state not in LIVE_STATES:
-                raise SessionNotFound("There is no such session.")
-            now_s = int(time.time())
-            tx.execute(delete(models.Ticket).where(models.Ticket.expires_s < now_s - KEPT_S))
-            ticket = new_token()
-            tx.add(
-                models.Ticket(
-                    digest=digest(ticket),
-                    login_id=viewer.login_id,
-                    session_id=session_id,
-                    app=app,
-                    expires_s=now_s + TICKET_LIFE_S,
-                )
-            )
-            audit(tx, viewer.name, "session.open", session_id, address=address, app=app)
-        return ticket
-
     def redeem(self, ticket: str, session_id: str) -> Entered | None:
-        """Use up a ticket; None when it is wrong, used, too old, another session's, or its login has ended."""
+        """Use up a ticket; None when it is wrong, used, old, another session's, or its login has ended."""
         if not ticket or len(ticket) > TOKEN_LIMIT:
             return None
         now_s = int(time.time())

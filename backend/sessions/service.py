@@ -58,6 +58,7 @@ from backend.sessions.model import (
     SessionNotFound,
 )
 from backend.sessions.person import NoAccount, UnixPerson, unix_name, unix_person
+from backend.sessions.routes import issue_ticket
 from backend.sessions.runtimes import NoRuntime, Runtime
 from backend.store import Database, SecretBox, audit
 from config import Settings
@@ -359,6 +360,10 @@ class Sessions:
                 self._snapshots.kick()
             self._watcher.wake()
         return answer
+
+    def issue_ticket(self, viewer: Viewer, session_id: str, app: str, address: str = "") -> str:
+        """A ticket for one app of one's own live session. Raises SessionNotFound."""
+        return issue_ticket(self._db, viewer, session_id, app, address)
 
     # What is known
 
