@@ -28,9 +28,9 @@ def open_services(settings: Settings) -> Services:
 
     Raises what the parts raise when the data folder or the database can't be used.
     """
-    db = Database(settings.store)
+    db = Database(settings.store.url)
     db.upgrade()
-    box = SecretBox(settings)
+    box = SecretBox(settings.instance.data_dir, settings.store.key, settings.store.key_file)
     snapshots = SnapshotReader(settings.instance.data_dir / "snapshot")
     launcher = Launcher(settings)
     return Services(

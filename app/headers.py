@@ -1,0 +1,91 @@
+"""What every answer says to the browser, whoever wrote it."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
+from tornado.web import OutputTransform
+
+from app.guards import Kind
+from app.visit import Visit
+
+HSTS = "max-age=31536000"
+SCRIPT = re.compile(rb"<script(?=[\s>])")
+WATCH = b'<script type="module" src="/assets/login-watch.js"></script></head>'
+
+
+def policy(visit: Visit) -> str:
+    """The Content-Security-Policy of one answer: own scripts only, no eval, no frame around it.
+
+    Panel's importmap and start script are inline and carry the nonce; its compiled components are blob: modules.
+    """
+    host = visit.source.host
+    sockets = f"ws://{host} wss://{host}" if host else ""
+    parts = {
+        "default-src": "'none'",
+        "script-src": f"'self' 'nonce-{visit.nonce}' blob:",
+        "style-src": "'self' 'unsafe-inline'",
+        "img-src": "'self' data: blob:",
+        "font-src": "'self' data:",
+        "connect-src": f"'self' blob: {sockets}".strip(),
+        "worker-src": "'self' blob:",
+        "manifest-src": "'self'",
+        "form-action": f"'self' {visit.form_action}".strip(),
+        "base-uri": "'none'",
+        "frame-ancestors": "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in parts.items())
+
+
+def wildcard(apps_url: str) -> str:
+    """The apps' origin as a source of a policy: `{session}` may be any name."""
+    parts = urlsplit(apps_url.replace("{session}", "*"))
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+class SecurityHeaders(OutputTransform):
+    """Adds the headers, and to Bokeh's own page the nonce of its scripts and the watch on the login.
+
+    The page Bokeh writes is a fixed frame: what people and Slurm have named comes later, over the socket. Nothing of
+    theirs can be among the scripts that get the nonce (tests/unit/test_gate_headers.py holds that).
+    """
+
+    def __init__(self, request: HTTPServerRequest) -> None:
+        super().__init__(request)
+        self._visit: Visit | None = getattr(request, "visit", None)
+
+    def transform_first_chunk(
+        self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
+    ) -> tuple[int, HTTPHeaders, bytes]:
+        for name in [name for name in headers if name.lower().startswith("access-control-")]:
+            del headers[name]
+        headers.pop("Server", None)
+        headers["X-Content-Type-Options"] = "nosniff"
+        # Not no-referrer: with that a browser sends `Origin: null` with our own forms. No other site learns more.
+        headers["Referrer-Policy"] = headers.get("Referrer-Policy") or "same-origin"
+        headers["Cross-Origin-Opener-Policy"] = "same-origin"
+        headers["Cross-Origin-Resource-Policy"] = "same-origin"
+        headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+        headers["X-Frame-Options"] = "DENY"
+        visit = self._visit
+        if visit is None:
+            headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
+            return status_code, headers, chunk
+        if visit.source.secure:
+            headers["Strict-Transport-Security"] = HSTS
+        headers["Content-Security-Policy"] = policy(visit)
+        if visit.route.kind is not Kind.ASSET and "Cache-Control" not in headers:
+            headers["Cache-Control"] = "no-store"
+        if visit.route.page and finishing and headers.get("Content-Type", "").startswith("text/html"):
+            chunk = with_nonce(chunk, visit.nonce)
+            if "Content-Length" in headers:
+                headers["Content-Length"] = str(len(chunk))
+        return status_code, headers, chunk
+
+
+def with_nonce(page: bytes, nonce: str) -> bytes:
+    """Bokeh's page with the nonce on each of its scripts and the watch on the login at the end of its head."""
+    page = page.replace(b"</head>", WATCH, 1)
+    return SCRIPT.sub(b'<script nonce="' + nonce.encode() + b'"', page)

@@ -1,0 +1,64 @@
+"""Whether the console is up, whether it can do its work, and its figures."""
+
+from __future__ import annotations
+
+import time
+
+import psutil
+
+from app.handler import ConsoleHandler
+from app.private import ConsoleTornado, count_documents, open_sockets
+from backend.store import models
+
+STARTED_S = time.time()
+
+
+class HealthHandler(ConsoleHandler):
+    """Says that this process answers, and no more."""
+
+    def get(self) -> None:
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish("ok\n")
+
+    head = get
+
+
+class ReadyHandler(ConsoleHandler):
+    """Whether the database answers and there is a snapshot of the cluster; which of them doesn't is in the log."""
+
+    async def get(self) -> None:
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        ready = await self.run(self._ready)
+        self.set_status(200 if ready else 503)
+        self.finish("ready\n" if ready else "not ready\n")
+
+    head = get
+
+    def _ready(self) -> bool:
+        with self.services.db.read() as db:
+            db.query(models.Login.id).limit(1).all()
+        self.services.snapshots.refresh()
+        return bool(self.services.snapshots.clusters)
+
+
+class MetricsHandler(ConsoleHandler):
+    """This process's figures in the text format of Prometheus."""
+
+    def get(self) -> None:
+        console = self.application
+        assert isinstance(console, ConsoleTornado)  # noqa: S101 - there is no other here
+        process = psutil.Process()
+        cpu = process.cpu_times()
+        sockets = list(open_sockets(console))
+        figures = [
+            ("carme_web_documents", "gauge", "Pages kept in memory", count_documents(console)),
+            ("carme_web_sockets", "gauge", "Open pages", len(sockets)),
+            ("carme_web_people", "gauge", "People with an open page", len({name for name, _, _ in sockets})),
+            ("process_cpu_seconds_total", "counter", "CPU time", cpu.user + cpu.system),
+            ("process_resident_memory_bytes", "gauge", "Memory in use", process.memory_info().rss),
+            ("process_start_time_seconds", "gauge", "Start of the process", STARTED_S),
+        ]
+        self.set_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+        for name, kind, words, value in figures:
+            self.write(f"# HELP {name} {words}\n# TYPE {name} {kind}\n{name} {value}\n")
+        self.finish()

@@ -1,0 +1,138 @@
+"""The web process, put together: pages, gate, own routes, and what runs beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import panel as pn
+from bokeh.server.server import BaseServer
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
+from tornado.netutil import bind_sockets
+from tornado.web import GZipContentEncoding
+
+from app.accesslog import log_request
+from app.cookies import Cookies
+from app.files import WEB_FILES
+from app.gate import Gate
+from app.guards import Route
+from app.headers import SecurityHeaders
+from app.kicker import Kicker
+from app.origins import Origins
+from app.private import ConsoleTornado, GateAuth, application
+from app.routes import build_table, own_routes, page_action, patterns
+from backend.identity import Viewer
+from backend.services import Services, open_services
+from config import Settings
+from pages import PAGES, Page
+
+log = logging.getLogger("carme.web")
+
+MAX_BODY_BYTES = 1 << 20  # forms and JSON; files go through the sessions' apps
+MAX_MESSAGE_BYTES = 20 << 20  # of a page's socket
+UNUSED_DOCUMENT_MS = 90_000  # long enough for a laptop to find its Wi-Fi again, at 1.4 MB a page
+THREADS = 8
+SIGN_IN_THREADS = 32  # refusals are held back there, half a second each
+TOKEN_LIFE_S = 30 * 86400  # a page outlives its first login when the person signs in again in place
+STOP_GRACE_S = 3.0
+
+
+class ConsoleServer:
+    """The web process's server on an event loop. `start()` and `stop()` are called on that loop."""
+
+    def __init__(self, services: Services, pages: Sequence[Page] = PAGES) -> None:
+        settings = services.settings
+        self.services = services
+        self.executor = ThreadPoolExecutor(THREADS, thread_name_prefix="blocking")
+        self.sign_in_executor = ThreadPoolExecutor(SIGN_IN_THREADS, thread_name_prefix="sign-in")
+        self.routes: list[Route] = build_table(pages)
+        origins = Origins(settings)
+        self.gate = Gate(
+            identity=services.identity,
+            box=services.box,
+            origins=origins,
+            cookies=Cookies(secure=origins.secure),
+            token_secret=services.box.derive("page token"),
+            metrics_token=os.environ.get("CARME_METRICS_TOKEN", ""),
+            executor=self.executor,
+        )
+        self.tornado = ConsoleTornado(
+            {page.path: self._application(page) for page in pages},
+            self.gate,
+            self.routes,
+            extra_patterns=patterns(own_routes()),
+            auth_provider=GateAuth(),
+            extra_websocket_origins=["*"],  # the gate has compared the origin before Bokeh looks at it
+            secret_key=services.box.derive("page token"),
+            sign_sessions=True,
+            generate_session_ids=True,
+            session_token_expiration=TOKEN_LIFE_S,
+            unused_session_lifetime_milliseconds=UNUSED_DOCUMENT_MS,
+            include_headers=["User-Agent", "Host", "Accept-Language"],
+            include_cookies=[],
+            websocket_max_message_size_bytes=MAX_MESSAGE_BYTES,
+            use_index=False,
+            ico_path=str(WEB_FILES / "favicon.ico"),
+            log_function=log_request,
+            services=services,
+            executor=self.executor,
+            sign_in_executor=self.sign_in_executor,
+        )
+        self.kicker = Kicker(self.tornado, services.identity)
+        self.tornado.add_transform(SecurityHeaders)
+        self.tornado.add_transform(GZipContentEncoding)
+        self.http = HTTPServer(self.tornado, max_body_size=MAX_BODY_BYTES, idle_connection_timeout=120)
+        self.bokeh = BaseServer(IOLoop.current(), self.tornado, self.http)
+
+    def _application(self, page: Page) -> object:
+        def build(viewer: Viewer) -> object:
+            return page.build(self.services, viewer)
+
+        return application(f"{page.title} · {self.services.settings.instance.name}", build)
+
+    def listen(self, address: str, port: int) -> int:
+        """Listen; the port, where 0 asked for any. Raises OSError when it is taken."""
+        sockets: list[socket.socket] = bind_sockets(port, address)
+        self.http.add_sockets(sockets)
+        return int(sockets[0].getsockname()[1])
+
+    def start(self) -> None:
+        self.bokeh.start()
+        self.kicker.start()
+
+    async def stop(self) -> None:
+        self.kicker.stop()
+        self.bokeh.stop()
+        await asyncio.wait([asyncio.ensure_future(self.http.close_all_connections())], timeout=STOP_GRACE_S)
+        for executor in (self.executor, self.sign_in_executor):
+            executor.shutdown(wait=False, cancel_futures=True)
+
+
+def build_server(services: Services, pages: Sequence[Page] = PAGES) -> ConsoleServer:
+    """The server for these services, on the current event loop; nothing listens yet."""
+    return ConsoleServer(services, pages)
+
+
+def run_web(settings: Settings) -> None:
+    """Serve the console until SIGTERM or SIGINT. Raises what the data folder and the port raise."""
+    pn.extension("material-ui", reconnect=True)
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    server = build_server(open_services(settings))
+    port = server.listen(settings.web.address, settings.web.port)
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    server.start()
+    log.info("the console answers at %s (port %d)", settings.web.public_url, port)
+    await ended.wait()
+    await server.stop()

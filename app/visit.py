@@ -1,0 +1,22 @@
+"""One request on its way through the gate: where it goes, who sends it, from where."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+
+from app.guards import Route
+from app.origins import Source
+from backend.identity import PendingLogin, Viewer
+
+
+@dataclass
+class Visit:
+    route: Route
+    source: Source
+    viewer: Viewer | None = None  # signed in with every factor
+    pending: PendingLogin | None = None  # gave a password, no more
+    cookie: str = ""  # the cookie that says so
+    browser: str = ""  # the cookie of a browser in which somebody signed in before
+    nonce: str = field(default_factory=lambda: secrets.token_urlsafe(16))  # of the scripts of the answer
+    form_action: str = ""  # another origin that a form of the answer may be sent to
