@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import socket
 from collections.abc import Sequence
@@ -59,7 +58,7 @@ class ConsoleServer:
             origins=origins,
             cookies=Cookies(secure=origins.secure),
             token_secret=services.box.derive("page token"),
-            metrics_token=os.environ.get("CARME_METRICS_TOKEN", ""),
+            metrics_token=settings.web.metrics_token,
             executor=self.executor,
         )
         self.tornado = ConsoleTornado(
@@ -133,6 +132,8 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     server.start()
+    if link := await loop.run_in_executor(None, server.services.identity.setup_link):
+        log.warning("there is no account yet; make the first one, an admin, at %s", link)
     log.info("the console answers at %s (port %d)", settings.web.public_url, port)
     await ended.wait()
     await server.stop()
