@@ -18,6 +18,7 @@ from backend.cluster.model import (
     Snapshot,
 )
 from backend.cluster.protocol import CommandMissing, Scheduler, SchedulerAway, SchedulerError
+from backend.cluster.slurm.text import hosts
 from backend.cluster.snapshot import SnapshotReader, SnapshotWriter, empty_snapshot
 
 __all__ = [
@@ -41,4 +42,5 @@ __all__ = [
     "SnapshotReader",
     "SnapshotWriter",
     "empty_snapshot",
+    "hosts",
 ]

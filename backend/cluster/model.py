@@ -214,7 +214,6 @@ ENDED = pa.schema(
         ("qos", pa.string()),
         ("state", pa.string()),
         ("cancelled_by", pa.string()),  # uid or name, of a CANCELLED job; "" when not told
-        ("reason", pa.string()),
         ("exit_code", pa.string()),
         ("submit_s", _s),
         ("start_s", _s),  # null: never started

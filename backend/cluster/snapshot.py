@@ -33,8 +33,11 @@ class SnapshotWriter:
     """Publishes one cluster's parts. Used by one process, the collector; safe from several of its threads."""
 
     def __init__(self, folder: Path, cluster: str, every_s: dict[str, float]) -> None:
+        self.cluster = cluster
         self.folder = folder / cluster_folder(cluster)
         self.folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        for leftover in self.folder.glob(".*"):  # of a writer that was killed
+            leftover.unlink(missing_ok=True)
         self._lock = threading.Lock()
         status = _read_status(self.folder / STATUS)
         parts = status.get("parts", {})
@@ -73,12 +76,23 @@ class SnapshotWriter:
             )
             self._write_status()
 
-    def fail(self, part: str, error: str, now_s: float) -> None:
-        """The part could not be read: its rows stay, with this error and since when."""
+    def fail(self, part: str, error: str, now_s: float) -> bool:
+        """The part could not be read: its rows stay, with this error and since when. True when that is news."""
         with self._lock:
             entry = self._status["parts"][part]
-            entry.update(error=error[:1000], failing_since_s=entry["failing_since_s"] or now_s)
-            self._write_status()
+            news = entry["error"] != error[:1000]
+            if news:
+                entry.update(error=error[:1000], failing_since_s=entry["failing_since_s"] or now_s)
+                self._write_status()
+            return news
+
+    def remove(self) -> None:
+        """Take the whole cluster out of the snapshot."""
+        with self._lock:
+            (self.folder / STATUS).unlink(missing_ok=True)
+            for path in self.folder.iterdir():
+                path.unlink()
+            self.folder.rmdir()
 
     def _write_status(self) -> None:
         self._status["revision"] = max(self._status["revision"] + 1, time.time_ns() // 1000)
@@ -190,7 +204,11 @@ def _load(path: Path, known: _Seen | None) -> _Seen | None:
             problems=tuple(entry["problems"]),
         )
     empty = empty_snapshot(status.get("cluster", path.name))
-    snapshot = replace(empty, version=status.get("revision", 0), **parts)
+    snapshot = Snapshot(
+        cluster=empty.cluster,
+        version=status.get("revision", 0),
+        **{name: parts.get(name) or getattr(empty, name) for name in SCHEMAS},
+    )
     return _Seen(key, stamps, snapshot)
 
 

@@ -1,0 +1,7 @@
+"""Slurm 20.11 to 26.05, by its own commands: what is there is read, no release number is ever asked for."""
+
+from __future__ import annotations
+
+from backend.cluster.slurm.scheduler import SlurmScheduler
+
+__all__ = ["SlurmScheduler"]

@@ -39,7 +39,14 @@ class Commands:
     timeout_s: float
 
     def run(self, name: str, *arguments: str) -> str:
-        """Standard output of one command. Raises SchedulerError: Away, CommandMissing, or with Slurm's words."""
+        """Standard output of one command. Raises SchedulerError: Away, CommandMissing, or with Slurm's words.
+
+        What is no UTF-8 is replaced, so that one odd name costs no row.
+        """
+        return self.run_bytes(name, *arguments).decode("utf-8", "replace")
+
+    def run_bytes(self, name: str, *arguments: str) -> bytes:
+        """The same, undecoded: for columns of a fixed number of bytes."""
         argv = [self._find(name), *arguments]
         environment = self.environment()
         try:
@@ -68,7 +75,7 @@ class Commands:
             if any(sign in words.lower() for sign in AWAY):
                 raise SchedulerAway(f"Slurm does not answer: {words}")
             raise SchedulerError(f"{name} failed: {words or f'exit status {process.returncode}'}")
-        return output.decode("utf-8", "replace")
+        return output
 
     def environment(self) -> dict[str, str]:
         """Nothing is inherited, so that no SQUEUE_*, SACCT_*, SLURM_* of a shell changes an answer."""

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from backend.cluster.model import ENDED_STATES, JOB_STATES, JOBS
-from backend.cluster.protocol import Reading
+from backend.cluster.protocol import Reading, SchedulerError
 from backend.cluster.slurm.command import Commands, Marks
 from backend.cluster.slurm.text import (
     NOTHING,
@@ -95,6 +95,9 @@ _REASON_STATE = {
 }
 
 
+UNKNOWN_JOB = "Invalid job id"
+
+
 def read_jobs(commands: Commands) -> Reading:
     """The whole queue, ended jobs that the controller still remembers included. Raises SchedulerError."""
     return _read(commands)
@@ -103,7 +106,14 @@ def read_jobs(commands: Commands) -> Reading:
 def read_some_jobs(commands: Commands, job_ids: Iterable[int]) -> Reading:
     """The rows of these jobs only; ids that the controller has forgotten are simply absent."""
     wanted = ",".join(str(job_id) for job_id in sorted(set(job_ids)))
-    return _read(commands, f"--jobs={wanted}") if wanted else Reading(JOBS.empty_table())
+    if not wanted:
+        return Reading(JOBS.empty_table())
+    try:
+        return _read(commands, f"--jobs={wanted}")
+    except SchedulerError as error:
+        if UNKNOWN_JOB in str(error):  # said only when one job is asked for and it is gone
+            return Reading(JOBS.empty_table())
+        raise
 
 
 def _read(commands: Commands, *selection: str) -> Reading:

@@ -28,8 +28,7 @@ NODE_STATES = frozenset(["IDLE", "MIXED", "ALLOCATED", "DOWN", "UNKNOWN", "FUTUR
 # A node with one of these takes no new jobs (RESERVED and PLANNED ones do, for whom they are kept)
 UNAVAILABLE_STATES = frozenset(["DOWN", "UNKNOWN", "FUTURE", "ERROR"])
 UNAVAILABLE_FLAGS = frozenset(
-    """BLOCKED DRAIN DYNAMIC_FUTURE FAIL INVALID_REG MAINTENANCE NOT_RESPONDING POWERING_DOWN POWER_DOWN
-    REBOOT_ISSUED""".split()
+    ["BLOCKED", "DRAIN", "DYNAMIC_FUTURE", "FAIL", "INVALID_REG", "MAINTENANCE", "NOT_RESPONDING", "POWERING_DOWN", "POWER_DOWN", "REBOOT_ISSUED"]
 )
 # The short marks some commands put behind a state
 SUFFIXES = {
@@ -66,25 +65,13 @@ ALIASES = {
 FLAG_ALIASES = {"MAINT": "MAINTENANCE", "NO_RESPOND": "NOT_RESPONDING", "REBOOT": "REBOOT_REQUESTED"}
 
 _NODE_KEYS = KeyValues(
-    """NodeName Arch CoresPerSocket CPUAlloc CPUEfctv CPUTot CPULoad AvailableFeatures ActiveFeatures Gres GresDrain
-    GresUsed NodeAddr NodeHostName Port Version OS RealMemory AllocMem FreeMem Sockets Boards MemSpecLimit
-    CoreSpecCount CPUSpecList State ThreadsPerCore TmpDisk Weight Owner MCS_label Partitions BootTime SlurmdStartTime
-    LastBusyTime ResumeAfterTime CfgTRES AllocTRES CapWatts CurrentWatts AveWatts ExtSensorsJoules ExtSensorsWatts
-    ExtSensorsTemp NextState InstanceId InstanceType ReservationName Topology BcastAddr TLSCertLastRenewal
-    CertFlags""".split()
+    ["NodeName", "Arch", "CoresPerSocket", "CPUAlloc", "CPUEfctv", "CPUTot", "CPULoad", "AvailableFeatures", "ActiveFeatures", "Gres", "GresDrain", "GresUsed", "NodeAddr", "NodeHostName", "Port", "Version", "OS", "RealMemory", "AllocMem", "FreeMem", "Sockets", "Boards", "MemSpecLimit", "CoreSpecCount", "CPUSpecList", "State", "ThreadsPerCore", "TmpDisk", "Weight", "Owner", "MCS_label", "Partitions", "BootTime", "SlurmdStartTime", "LastBusyTime", "ResumeAfterTime", "CfgTRES", "AllocTRES", "CapWatts", "CurrentWatts", "AveWatts", "ExtSensorsJoules", "ExtSensorsWatts", "ExtSensorsTemp", "NextState", "InstanceId", "InstanceType", "ReservationName", "Topology", "BcastAddr", "TLSCertLastRenewal", "CertFlags"]
 )
 _PARTITION_KEYS = KeyValues(
-    """PartitionName AllowGroups AllowAccounts DenyAccounts AllowQos DenyQos AllocNodes Alternate Default QoS
-    DefaultTime DisableRootJobs ExclusiveUser ExclusiveTopo GraceTime Hidden MaxNodes MaxTime MinNodes LLN
-    MaxCPUsPerNode MaxCPUsPerSocket NodeSets Nodes PriorityJobFactor PriorityTier RootOnly ReqResv OverSubscribe
-    OverTimeLimit PreemptMode State TotalCPUs TotalNodes SelectTypeParameters JobDefaults DefMemPerCPU DefMemPerNode
-    MaxMemPerCPU MaxMemPerNode TRES TRESBillingWeights ResumeTimeout SuspendTimeout SuspendTime PowerDownOnIdle
-    Topology""".split()
+    ["PartitionName", "AllowGroups", "AllowAccounts", "DenyAccounts", "AllowQos", "DenyQos", "AllocNodes", "Alternate", "Default", "QoS", "DefaultTime", "DisableRootJobs", "ExclusiveUser", "ExclusiveTopo", "GraceTime", "Hidden", "MaxNodes", "MaxTime", "MinNodes", "LLN", "MaxCPUsPerNode", "MaxCPUsPerSocket", "NodeSets", "Nodes", "PriorityJobFactor", "PriorityTier", "RootOnly", "ReqResv", "OverSubscribe", "OverTimeLimit", "PreemptMode", "State", "TotalCPUs", "TotalNodes", "SelectTypeParameters", "JobDefaults", "DefMemPerCPU", "DefMemPerNode", "MaxMemPerCPU", "MaxMemPerNode", "TRES", "TRESBillingWeights", "ResumeTimeout", "SuspendTimeout", "SuspendTime", "PowerDownOnIdle", "Topology"]
 )
 _RESERVATION_KEYS = KeyValues(
-    """ReservationName StartTime EndTime Duration Nodes NodeCnt CoreCnt Features PartitionName Flags TRES
-    AllowedPartitions QOS Users Groups Accounts Licenses State BurstBuffer Watts MaxStartDelay NodeName
-    CoreIDs""".split()
+    ["ReservationName", "StartTime", "EndTime", "Duration", "Nodes", "NodeCnt", "CoreCnt", "Features", "PartitionName", "Flags", "TRES", "AllowedPartitions", "QOS", "Users", "Groups", "Accounts", "Licenses", "State", "BurstBuffer", "Watts", "MaxStartDelay", "NodeName", "CoreIDs"]
 )
 
 

@@ -216,7 +216,7 @@ def jobs_on_node(snapshot: Snapshot, node: str) -> pa.Table:
     return _where(
         holding,
         "node_list",
-        lambda text: text == node or ("[" in text or "," in text) and node in hosts(text),
+        lambda text: text == node or (("[" in text or "," in text) and node in hosts(text)),
     )
 
 

@@ -242,8 +242,8 @@ def _biting(
         name: most
         for name, most in tres(limits).items()
         if (name == key if key else name.startswith("gres/") or thing == "unknown")
-        or thing == "license"
-        and name.startswith("license/")
+        or (thing == "license"
+        and name.startswith("license/"))
     }
     over = [item for item in choices.items() if used.get(item[0], 0) + asked.get(item[0], 0) > item[1]]
     relevant = over or [item for item in choices.items() if asked.get(item[0])] or list(choices.items())
