@@ -132,8 +132,10 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     server.start()
+    server.services.sessions.start()
     if link := await loop.run_in_executor(None, server.services.identity.setup_link):
         log.warning("there is no account yet; make the first one, an admin, at %s", link)
     log.info("the console answers at %s (port %d)", settings.web.public_url, port)
     await ended.wait()
+    server.services.sessions.close()
     await server.stop()
