@@ -43,7 +43,7 @@ class Role:
 # In the order they are started; they are stopped in the opposite one.
 ROLES = (
     # Killed rather than stopped with its parent: a proper stop ends this machine's jobs, an accident must not.
-    Role("supervisor", "backend.cluster.supervisor:run_supervisor", orphan_signal=signal.SIGKILL),
+    Role("supervisor", "backend.cluster.local.supervisor:run_supervisor", orphan_signal=signal.SIGKILL),
     Role("launcher", "backend.launcher:run_launcher", gains_privileges=True),
     Role("collector", "backend.cluster.collector:run_collector"),
     Role("proxy", "app.proxy.server:run_proxy"),
