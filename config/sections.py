@@ -43,6 +43,8 @@ class Web:
     port: Port
     public_url: Annotated[str, Origin()]
     trusted_proxies: tuple[str, ...]  # addresses or networks
+    metrics_token_file: Path | None
+    metrics_token: str = secret()
 
 
 @dataclass(frozen=True)
