@@ -153,7 +153,7 @@ def _write_etc(place: Path, hostname: str) -> dict[str, Account]:
         place / "sudoers",
         "Defaults env_reset, !requiretty, !use_pty, !syslog, !mail_badpass\n"
         'Defaults secure_path="/usr/sbin:/usr/bin:/sbin:/bin"\n'
-        f"{LAUNCHER} ALL=(%{PEOPLE_GROUP}) NOPASSWD: {AS_USER}\n",
+        f"{LAUNCHER} ALL=(%{PEOPLE_GROUP}) NOPASSWD: {AS_USER} \"\"\n",
         0o440,
     )
     for part in ("slurm", "carme", "sudoers.d"):
@@ -218,7 +218,9 @@ def _group_file(accounts: list[Account]) -> str:
     for account in accounts:
         if account.gid not in groups.values():
             groups[account.name] = account.gid
-    lines = [f"{name}:x:{gid}:" for name, gid in groups.items()]
+    # The launcher hands its socket to the console's group: to that account and nobody else.
+    members = {CONSOLE: LAUNCHER}
+    lines = [f"{name}:x:{gid}:{members.get(name, '')}" for name, gid in groups.items()]
     lines.append(f"{PEOPLE_GROUP}:x:42000:{','.join(PEOPLE)}")
     return "\n".join(lines) + "\n"
 
