@@ -31,26 +31,38 @@ def log(text: str) -> None:
 class AppProcess:
     """A started app. `returncode` is None while it runs."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, name: str, process: asyncio.subprocess.Process, output: asyncio.StreamReader) -> None:
         self.name = name
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self._process = process
-        self._output = asyncio.ensure_future(self._pass_on())
+        self._output = asyncio.ensure_future(self._pass_on(output))
 
     @classmethod
     async def start(cls, name: str, command: Command) -> AppProcess:
         """Start it in a session (process group) of its own. Raises OSError when it can't be executed."""
-        process = await asyncio.create_subprocess_exec(
-            *command.argv,
-            env=dict(command.env),
-            cwd=command.cwd,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-            limit=LINE_LIMIT_BYTES,
+        # a pipe of our own: asyncio's would hold `wait` up until the last process that inherited it ends
+        read_end, write_end = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command.argv,
+                env=dict(command.env),
+                cwd=command.cwd,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=write_end,
+                stderr=write_end,
+                start_new_session=True,
+            )
+        except OSError:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        output = asyncio.StreamReader(limit=LINE_LIMIT_BYTES)
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(output),
+            os.fdopen(read_end, "rb", buffering=0),
         )
-        return cls(name, process)
+        return cls(name, process, output)
 
     @property
     def pid(self) -> int:
@@ -84,10 +96,7 @@ class AppProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
-    async def _pass_on(self) -> None:
-        stream = self._process.stdout
-        if stream is None:
-            return
+    async def _pass_on(self, stream: asyncio.StreamReader) -> None:
         written = 0
         while True:
             try:

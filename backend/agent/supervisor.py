@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from . import apps, registration, runtimes
 from .gateway import Gateway, Route
@@ -30,6 +30,9 @@ BACKOFF_MAX_S = 20.0
 HEALTH_EVERY_S = 0.1
 HEALTH_TIMEOUT_S = 5.0
 IDLE_CHECK_S = 30.0
+
+
+T = TypeVar("T")
 
 
 class CannotRun(Exception):
@@ -207,8 +210,7 @@ class Session:
             if note != said:
                 log(note or "registered with the console again")
                 said = note
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), wait_s * random.uniform(0.8, 1))  # noqa: S311
+            await within(self._changed.wait(), wait_s * random.uniform(0.8, 1))  # noqa: S311
 
     async def _keep_end(self) -> None:
         """End at `end_s`. The console may have moved it in the file meanwhile."""
@@ -249,9 +251,23 @@ class Session:
 async def ask(socket_path: str, path: str) -> tuple[int, bytes]:
     """GET a path from an app's socket: status and body; (0, b"") when it doesn't answer."""
     try:
-        return await asyncio.wait_for(_ask(socket_path, path), HEALTH_TIMEOUT_S)
-    except (OSError, asyncio.TimeoutError, ValueError, IndexError):  # noqa: UP041 - Python 3.9
+        answer = await within(_ask(socket_path, path), HEALTH_TIMEOUT_S)
+    except (OSError, ValueError, IndexError):
         return 0, b""
+    return answer or (0, b"")
+
+
+async def within(work: Coroutine[Any, Any, T], limit_s: float) -> T | None:
+    """The result, or None when it takes longer.
+
+    Unlike `asyncio.wait_for` before Python 3.12 it swallows no cancellation that comes with the result.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        done, _ = await asyncio.wait([task], timeout=limit_s)
+        return task.result() if done else None
+    finally:
+        task.cancel()
 
 
 async def _ask(socket_path: str, path: str) -> tuple[int, bytes]:
