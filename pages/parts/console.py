@@ -20,14 +20,13 @@ from pages.parts.desk import Desk
 
 LOADER = """
 export async function render({model, view, el}) {
-  const base = new URL(model.base, location.origin).href
   const sheet = document.createElement("link")
   sheet.rel = "stylesheet"
-  sheet.href = base + "/console.css"
+  sheet.href = model.base + "/console.css"
   const styled = new Promise((done) => { sheet.onload = done; sheet.onerror = done })
   view.shadow_el.prepend(sheet)
-  const [console_] = await Promise.all([import(base + "/main.js"), styled])
-  console_.mount({model, view, el})
+  await styled
+  globalThis.carme.mount({model, view, el})
 }
 """
 
@@ -36,9 +35,10 @@ TEMPLATE = """
 {% block preamble %}
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<link rel="icon" type="image/svg+xml" href="BASE/icon.svg">
+<link rel="icon" type="image/svg+xml" href="/assets/logo.svg">
 <link rel="preload" as="style" href="BASE/console.css">
 MODULES
+<script type="module" src="BASE/main.js"></script>
 <script>
   try {
     var choice = localStorage.getItem("carme-theme") || "auto"

@@ -146,14 +146,15 @@ export const JOB_STATES = {
 }
 // A node's look follows what it means for people: can it take work?
 export const NODE_LOOKS = {
-  idle: ["free", "○", "Idle"],
+  free: ["free", "○", "Free"],
   mixed: ["part", "◐", "Partly used"],
-  allocated: ["full", "●", "Fully used"],
-  drained: ["off", "▽", "Drained"],
-  draining: ["off", "▼", "Draining"],
-  down: ["bad", "✕", "Down"],
-  silent: ["bad", "?", "Not responding"],
+  full: ["full", "●", "Fully used"],
   reserved: ["held", "◇", "Reserved"],
+  planned: ["free", "◌", "Planned for a job"],
+  draining: ["off", "▼", "Draining"],
+  drained: ["off", "▽", "Drained"],
   maintenance: ["held", "⚒", "Maintenance"],
-  other: ["off", "–", "Unavailable"],
+  asleep: ["off", "☾", "Powered down"],
+  down: ["bad", "✕", "Down"],
+  unknown: ["off", "?", "Unknown"],
 }

@@ -1,6 +1,6 @@
 // Home: what is mine, what is free, what is in use, what is new.
 import {h, html} from "./dom.js"
-import {count, many, memory, model, percent, span} from "./format.js"
+import {count, many, memory, model, now, percent, span} from "./format.js"
 import {icon} from "./icons.js"
 import {card, resources} from "./sessioncard.js"
 import {empty, facts, go, meter, skeleton} from "./ui.js"
@@ -9,6 +9,7 @@ export const title = "Home"
 export const topics = () => ["home", "mine"]
 
 const MOST_ENDED = 2
+const RECENT_S = 86400 // an ended session stays on Home for a day
 const QUICK_ROWS = 6
 
 export function enter(app) {
@@ -29,7 +30,7 @@ export function view(app) {
       h("div", {class: "head"}, h("h1", {}, "Home"), h("p", {class: "sub"}, greeting(app))),
       h("div", {class: "columns"},
         h("div", {class: "main-column"}, mine(app), figures(app, cluster)),
-        h("div", {class: "side-column"}, quick(app, cluster), news(cluster))),
+        h("div", {class: "side-column"}, quick(app, cluster), gpus(app, cluster), news(cluster))),
     ],
   }
 }
@@ -50,7 +51,9 @@ function mine(app) {
     body = skeleton(4)
   } else {
     const all = Object.values(topic.sessions).sort((a, b) => b.live - a.live || b.created_s - a.created_s)
-    const shown = [...all.filter((session) => session.live), ...all.filter((session) => !session.live).slice(0, MOST_ENDED)]
+    const live = all.filter((session) => session.live)
+    const over = all.filter((session) => !session.live && now() - (session.end_s || session.created_s) < RECENT_S)
+    const shown = [...live, ...over.slice(0, live.length % 2 ? 1 : MOST_ENDED)]
     body = shown.length
       ? h("div", {class: "cards"}, shown.map((session) => card(app, session, {compact: true})))
       : empty("No session yet", "Start JupyterLab from “Launch”: it opens here, in the browser, on a node of the cluster, with your own files.")
@@ -135,11 +138,6 @@ function figures(app, cluster) {
   const {totals, queue} = cluster
   const mine_ = app.topic("mine")
   return h("div", {class: "figure-grid", key: "figures"},
-    h("section", {class: "block", "aria-labelledby": "home-gpus", key: "gpus"},
-      h("div", {class: "block-head"}, h("h2", {id: "home-gpus"}, "Free GPUs"), go(app, "/cluster", {class: "more"}, "Node map")),
-      cluster.gpus.length
-        ? h("div", {class: "meters"}, cluster.gpus.map((gpu) => gpuRow(gpu)))
-        : empty("No GPUs", "The cluster has none, or its nodes have not been read yet.")),
     h("section", {class: "block", "aria-labelledby": "home-use", key: "use"},
       h("div", {class: "block-head"}, h("h2", {id: "home-use"}, "Cluster in use")),
       totals.nodes
@@ -157,18 +155,26 @@ function figures(app, cluster) {
         queueStat(app, mine_ ? mine_.jobs.running + mine_.jobs.pending : null, "yours", "/jobs"))))
 }
 
+function gpus(app, cluster) {
+  return h("section", {class: "block", "aria-labelledby": "home-gpus", key: "gpus"},
+    h("div", {class: "block-head"}, h("h2", {id: "home-gpus"}, "Free GPUs"), go(app, "/cluster?gpu=any", {class: "more"}, "Node map")),
+    !cluster ? skeleton(4)
+      : cluster.gpus.length ? h("div", {class: "meters"}, cluster.gpus.map((gpu) => gpuRow(gpu)))
+        : empty("No GPUs", "The cluster has none, or its nodes have not been read yet."))
+}
+
 function queueStat(app, value, label, href) {
   const content = [h("span", {class: "stat-value num"}, count(value)), h("span", {class: "stat-label"}, label)]
   return href ? go(app, href, {class: "stat", key: label}, content) : h("div", {class: "stat", key: label}, content)
 }
 
 function gpuRow(gpu) {
-  const words = `${count(gpu.free)} of ${count(gpu.total)} free${gpu.down ? `, ${count(gpu.down)} down` : ""}`
+  const words = `${count(gpu.free)} of ${count(gpu.total)} free${gpu.reserved ? `, ${count(gpu.reserved)} reserved` : ""}${gpu.down ? `, ${count(gpu.down)} down` : ""}`
   return h("div", {class: "meter-row", key: gpu.type},
     h("span", {class: "meter-label"}, model(gpu.type)), h("span", {class: "meter-words num" + (gpu.free ? "" : " none")}, words),
     h("div", {class: "meter gpu", role: "img", "aria-label": `${model(gpu.type)}: ${words}`},
       h("i", {class: "used", style: {width: `${percent(gpu.allocated, gpu.total)}%`}}),
-      gpu.down ? h("i", {class: "off", style: {width: `${percent(gpu.down, gpu.total)}%`}}) : null))
+      gpu.down + gpu.reserved ? h("i", {class: "off", style: {width: `${percent(gpu.down + gpu.reserved, gpu.total)}%`}}) : null))
 }
 
 function news(cluster) {

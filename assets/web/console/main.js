@@ -184,16 +184,18 @@ class App {
 }
 
 /** Called by the Panel component: draw the console into `el`. */
-export function mount({model, view, el}) {
+function mount({model, view, el}) {
   const boot = JSON.parse(model.boot)
   const root = document.createElement("div")
   root.className = "console"
   el.append(root)
-  // The frame brings its own landmarks: the host's <main> must not be a second one around them.
-  view.el.closest("main")?.setAttribute("role", "presentation")
   const app = new App(model, root, boot)
   app.start()
   document.getElementById("carme-skeleton")?.remove()
   root.dataset.ready = "yes"
   performance.mark("carme-complete")
 }
+
+// Panel loads a component's code through a shim that keeps browsers from caching it; this module is loaded by the
+// document itself, before any component is drawn, and found by the component here.
+globalThis.carme = {mount}

@@ -48,13 +48,13 @@ export function card(app, session, {compact = false, fresh = false} = {}) {
   const facts = [
     session.node ? ["Host", session.node] : null,
     ["Resources", resources(session.request)],
-    session.account ? ["Account", session.account] : null,
+    session.account && !compact ? ["Account", session.account] : null,
     session.request.partition && !compact ? ["Partition", session.request.partition] : null,
     session.job_id ? ["Job", go(app, `/jobs?job=${session.job_id}`, {class: "num"}, String(session.job_id))] : null,
     session.request.image && !compact ? ["Image", session.request.image] : null,
   ].filter(Boolean)
   return h("article", {class: `session ${look[0]}` + (fresh ? " fresh" : ""), key: session.id, "aria-label": `${session.name}: ${look[2]}`},
-    h("header", {class: "session-head"},
+    h("div", {class: "session-head"},
       h("div", {class: "session-name"},
         h(compact ? "h3" : "h2", {}, session.name),
         session.title ? h("span", {class: "quiet-text"}, session.app_title) : null),

@@ -9,15 +9,12 @@ const LATE_AT_LEAST_S = 45
 
 export function shell(app, content) {
   return [
-    h("a", {class: "skip", href: "#content", onclick: (event) => {
-      event.preventDefault()
-      app.root.querySelector("#content").focus()
-    }}, "Skip to content"),
+    h("button", {type: "button", class: "skip", key: "skip", onclick: () => app.root.querySelector("#content").focus()}, "Skip to content"),
     bar(app),
     h("div", {class: "frame", key: "frame"},
       nav(app),
       app.ui.nav ? h("div", {class: "scrim nav-scrim", key: "scrim", onclick: () => { app.ui.nav = false; app.render() }}) : null,
-      h("main", {id: "content", tabindex: "-1", class: `page page-${app.route.page}`, key: "main"},
+      h("div", {id: "content", tabindex: "-1", class: `page page-${app.route.page}`, key: "main"},
         lost(app), stale(app), h("div", {class: "page-body", key: app.route.page}, content.body))),
     content.over || null,
     app.ui.dialog ? dialog(app, app.ui.dialog(app)) : null,
@@ -32,11 +29,11 @@ export function shell(app, content) {
 
 function bar(app) {
   const {boot} = app
-  return h("header", {class: "bar", key: "bar"},
+  return h("div", {class: "bar", key: "bar"},
     h("button", {type: "button", class: "button quiet square burger", "aria-label": "Navigation", "aria-expanded": String(app.ui.nav),
       onclick: () => { app.ui.nav = !app.ui.nav; app.render() }}, icon(app.ui.nav ? "close" : "menu")),
     go(app, "/", {class: "brand", "aria-label": `${boot.instance}: home`},
-      h("span", {class: "mark", "aria-hidden": "true"}, mark()), h("span", {class: "brand-name"}, boot.instance)),
+      h("img", {class: "mark", src: "/assets/logo.svg", alt: "", width: 26, height: 26}), h("span", {class: "brand-name"}, boot.instance)),
     h("span", {class: "grow"}),
     chip(app),
     h("button", {type: "button", class: "button quiet square", onclick: () => app.theme.flip(),
@@ -44,11 +41,6 @@ function bar(app) {
       title: app.theme.dark ? "Light theme" : "Dark theme"}, icon(app.theme.dark ? "sun" : "moon")),
     userMenu(app))
 }
-
-const mark = () =>
-  h("svg", {viewBox: "0 0 24 24", focusable: "false"},
-    h("rect", {x: 1, y: 1, width: 22, height: 22, rx: 6}),
-    h("path", {d: "M16.2 8.300A5.6 5.6 0 1 0 16.2 15.700M12.2 12h6.3"}))
 
 /** How fresh what one sees is, always there, in words. */
 function chip(app) {

@@ -115,11 +115,11 @@ export function drawer(app, {key, title, sub, onclose, body, foot}) {
       onunmount: () => app.restore(),
       onkeydown: (event) => trap(event, onclose),
     },
-      h("header", {class: "drawer-head"},
+      h("div", {class: "drawer-head"},
         h("div", {}, h("h2", {}, title), sub ? h("p", {class: "sub"}, sub) : null),
         h("button", {type: "button", class: "button quiet square", "aria-label": "Close", onclick: onclose}, icon("close"))),
       h("div", {class: "drawer-body", tabindex: "0", role: "group", "aria-label": `${title}: details`}, body),
-      foot ? h("footer", {class: "drawer-foot"}, foot) : null))
+      foot ? h("div", {class: "drawer-foot"}, foot) : null))
 }
 
 /** A question with an answer; Escape is no. */
