@@ -20,6 +20,25 @@ from pages.parts.news import news_html
 from pages.parts.topics import Message, Topic
 
 MOST_SESSIONS = 100
+MOST_REASONS = 4
+# Slurm's words for why jobs wait, by how they begin, as a summary of the queue says it; one job's reason in full is
+# `reason_in_words`.
+REASONS = (
+    ("Priority", "others go first"),
+    ("Resources", "for free resources"),
+    ("Dependency", "for other jobs"),
+    ("BeginTime", "for their start time"),
+    ("JobHeld", "held"),
+    ("JobArrayTaskLimit", "for tasks of their array"),
+    ("Assoc", "at a limit of their account"),
+    ("QOS", "at a limit of their QOS"),
+    ("MaxCpuPerAccount", "at a limit of their account"),
+    ("Partition", "at a limit of their partition"),
+    ("ReqNodeNotAvail", "for nodes that are away"),
+    ("Reservation", "for a reservation"),
+    ("Licenses", "for licences"),
+    ("None", "just submitted"),
+)
 
 
 def build(services: Services, viewer: Viewer) -> Any:
@@ -59,9 +78,22 @@ def overview(services: Services, _viewer: Viewer | None) -> Message:
             "gpus_down": max(0, counts.gpus - counts.gpus_allocated - counts.gpus_free),
         },
         "gpus": [asdict(model) for model in gpus_by_model(snapshot)],
-        "queue": {"running": queue.running, "pending": queue.pending, "suspended": queue.suspended},
+        "queue": {
+            "running": queue.running,
+            "pending": queue.pending,
+            "reasons": _reasons(queue.reasons),
+        },
         "news": {"html": news_html(news), "error": news.error, "changed_s": news.changed_s},
     }
+
+
+def _reasons(reasons: tuple[tuple[str, int], ...]) -> list[tuple[str, int]]:
+    """The most frequent, in words; Slurm's own word where there are none."""
+    counts: dict[str, int] = {}
+    for word, number in reasons:
+        name = next((words for start, words in REASONS if word.startswith(start)), word)
+        counts[name] = counts.get(name, 0) + number
+    return sorted(counts.items(), key=lambda item: -item[1])[:MOST_REASONS]
 
 
 def mine(services: Services, viewer: Viewer | None) -> Message:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ MOST_CHOICES = 200
 SORTABLE = frozenset(
     "job_id name user account partition qos state priority submit_s start_s end_s time_limit_s nodes cpus gpus".split()
 )
+TASK = re.compile(r"[0-9]+[_+][0-9]+")
 ACTIVE = ("PENDING", "RUNNING", "SUSPENDED")
 FOLD_COLUMNS = ("tasks", "tasks_running", "tasks_pending", "folded")
 
@@ -42,7 +44,7 @@ class Query:
 
     scope: str = "own"
     wanted: JobFilter = JobFilter()
-    sort: str = "submit_s"
+    sort: str = "job_id"
     descending: bool = True
     offset: int = 0
     fold: bool = True
@@ -50,7 +52,7 @@ class Query:
 
 def read_query(args: dict[str, Any]) -> Query:
     """A browser's question. Raises Refused when it is not one the page asks."""
-    sort = text(args, "sort") or "submit_s"
+    sort = text(args, "sort") or "job_id"
     if sort not in SORTABLE:
         raise Refused("The queue can't be sorted by that.")
     states = _names(args, "state")
@@ -153,6 +155,7 @@ def job_detail(services: Services, viewer: Viewer, job_id: int) -> Message:
     return {
         **row,
         **job_row(row, snapshot),
+        "whole_array": row["array_job_id"] is not None and not TASK.fullmatch(row["label"]),
         "session": own[0].id if own else None,
         "may_cancel": not over and policy.allowed(viewer, "job.cancel", row),
         "own": row["user"] == viewer.name,
@@ -181,8 +184,10 @@ async def cancel_action(desk: Desk, args: dict[str, Any]) -> Message:
     detail = await desk.run(job_detail, services, viewer, job_id)
     if not detail["may_cancel"]:
         raise Refused("You may not cancel this job, or it is over.")
+    # Of an array, the number of its last task is the array's own: the label names the one task.
+    target = detail["label"] if TASK.fullmatch(detail["label"]) else str(job_id)
     try:
-        await services.launcher.call(viewer.name, "cancel", job_id=job_id)
+        await services.launcher.call(viewer.name, "cancel", job_id=target)
     except LauncherError as error:
         await desk.run(_note, services, viewer, job_id, "failed")
         raise Refused(f"The job was not cancelled: {error.message}") from error

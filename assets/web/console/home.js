@@ -147,12 +147,14 @@ function figures(app, cluster) {
             meter({label: "Memory", used: totals.memory_allocated_mb, total: totals.memory_mb, off: totals.memory_down_mb, words: `${memory(totals.memory_allocated_mb)} of ${memory(totals.memory_mb)}`}),
             meter({label: "Nodes", used: totals.nodes_busy, total: totals.nodes, off: totals.nodes_down, words: `${count(totals.nodes_busy)} of ${count(totals.nodes)}${totals.nodes_down ? `, ${count(totals.nodes_down)} unavailable` : ""}`}))
         : empty("No nodes yet", "They appear with the first answer of the scheduler.")),
-    h("section", {class: "block queue-block", "aria-labelledby": "home-queue", key: "queue"},
+    h("section", {class: "block", "aria-labelledby": "home-queue", key: "queue"},
       h("div", {class: "block-head"}, h("h2", {id: "home-queue"}, "Queue"), go(app, "/jobs", {class: "more"}, "All jobs")),
       h("div", {class: "stats"},
         queueStat(app, queue.running, "running", app.boot.all_jobs ? "/jobs?who=all&state=RUNNING" : null),
         queueStat(app, queue.pending, "pending", app.boot.all_jobs ? "/jobs?who=all&state=PENDING" : null),
-        queueStat(app, mine_ ? mine_.jobs.running + mine_.jobs.pending : null, "yours", "/jobs"))))
+        queueStat(app, mine_ ? mine_.jobs.running + mine_.jobs.pending : null, "yours", "/jobs")),
+      queue.reasons.length ? h("div", {class: "reasons"}, h("p", {class: "quiet-text"}, "Why jobs wait"),
+        h("ul", {}, queue.reasons.map(([word, number]) => h("li", {key: word}, h("span", {}, word), h("span", {class: "num"}, count(number)))))) : null))
 }
 
 function gpus(app, cluster) {

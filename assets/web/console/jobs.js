@@ -20,12 +20,12 @@ const state = (app) => (app.state.jobs ??= {answer: null, error: "", asked: "", 
 /** The question to the server that the address stands for. */
 function question(query) {
   const list = (name) => (query.get(name) || "").split(",").filter(Boolean)
-  const sort = query.get("sort") || "submit_s"
+  const sort = query.get("sort") || "job_id"
   return {
     who: query.get("who") === "all" ? "all" : "own",
     state: list("state"), partition: list("partition"), account: list("account"), user: list("user"),
     gpu: query.get("gpu") === "1", text: query.get("text") || "",
-    sort, desc: query.get("order") ? query.get("order") === "desc" : sort === "submit_s" || sort === "priority",
+    sort, desc: query.get("order") ? query.get("order") === "desc" : sort === "job_id",
     offset: Math.max(0, (Number(query.get("page")) || 1) - 1) * 100,
     fold: query.get("fold") !== "0",
   }
@@ -297,7 +297,7 @@ function confirmCancel(app, job) {
   }
   app.ask(() => ({
     key: "cancel", title: `Cancel job ${job.label}?`, onclose: () => app.closeDialog(),
-    body: [h("p", {}, job.name), h("p", {}, job.state === "RUNNING" ? "It is ended at once; what it has not written is lost." : "It loses its place in the queue."),
+    body: [h("p", {}, job.name), h("p", {}, job.whole_array ? "This row stands for several tasks: the whole array is cancelled, its running tasks too." : job.state === "RUNNING" ? "It is ended at once; what it has not written is lost." : "It loses its place in the queue."),
       job.own ? null : h("p", {}, h("strong", {}, `It is ${job.user}’s job.`))],
     actions: [h("button", {type: "button", class: "button", "data-first": "", onclick: () => app.closeDialog()}, "Keep it"),
       h("button", {type: "button", class: "button danger solid", disabled: busy, onclick: cancel}, busy ? "Cancelling …" : "Cancel job")],
