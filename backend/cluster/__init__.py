@@ -1,4 +1,4 @@
-"""The scheduler: what it knows as a snapshot (`SnapshotReader`), views on it, and the processes that keep it."""
+"""The scheduler: what it knows as a snapshot (`SnapshotReader`), and what keeps it."""
 
 from __future__ import annotations
 

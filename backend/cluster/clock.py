@@ -45,7 +45,7 @@ class Task:
 
 @dataclass
 class Kicks:
-    """Requests for an early look, by touching a file; a bucket keeps many in a row from loading the scheduler."""
+    """Requests for an early look, by touching a file; a bucket spaces out many in a row."""
 
     path: Path
     seen_ns: int = 0

@@ -38,7 +38,7 @@ class CollectorRunning(Exception):
 
 
 class Collector:
-    """Keeps one cluster's snapshot. `jobs_of_sessions` tells which jobs the console's sessions want to know of."""
+    """Keeps one cluster's snapshot. `jobs_of_sessions` tells which jobs sessions want to know of."""
 
     def __init__(self, scheduler: Scheduler, folder: Path, jobs_of_sessions: SessionJobs) -> None:
         every = scheduler.intervals
@@ -95,6 +95,7 @@ def run_collector(settings: Settings) -> None:
         if cluster is None:
             return
         db = Database(settings.store.url)
+        db.upgrade()
         try:
             Collector(scheduler, folder, partial(session_jobs, db, cluster)).run(stop)
         finally:

@@ -37,7 +37,7 @@ class Looks:
         self._first_seen: dict[int, float] = {}
         self._ended: dict[int, _Ended] = {}
 
-    # -- parts on their own clocks ----------------------------------------------------------------------------
+    # -- parts on their own clocks -----------------------------------------------------------------
 
     def jobs(self) -> None:
         asked_s = time.time()
@@ -93,7 +93,7 @@ class Looks:
             if self.writer.fail(part, str(error), now_s):
                 log.warning("%s can't be read: %s", part, error)
 
-    # -- the console's own sessions ---------------------------------------------------------------------------
+    # -- the console's own sessions ----------------------------------------------------------------
 
     def waiting(self) -> None:
         """One question for all waiting sessions, unless the whole queue has just been asked for."""
@@ -125,7 +125,7 @@ class Looks:
         self._shown = wanted
 
     def ended(self) -> None:
-        """Ask accounting about sessions' jobs that ended or are gone from the queue, until it knows their end."""
+        """Ask accounting about sessions' jobs that ended or left the queue, until it knows their end."""
         now_s = time.time()
         live = self.session_jobs()
         asking = [entry for entry in self._gone(live, now_s) if entry.due_s <= now_s]

@@ -1,8 +1,8 @@
-"""What a scheduler knows, in Slurm's own terms: the schemas of a snapshot's tables and their rows as dataclasses.
+"""What a scheduler knows, in Slurm's own terms: the schemas of a snapshot's tables.
 
 Times are integer Unix seconds and null when Slurm has none (never started, no limit, ...); memory is MB
-(2**20 bytes) as Slurm counts it. `state` holds one base state in capitals (`PENDING`, `IDLE`, ...), `flags` the
-rest of a compound state (`["COMPLETING"]`, `["DRAIN", "NOT_RESPONDING"]`).
+(2**20 bytes) as Slurm counts it. `state` holds one base state in capitals (`PENDING`, `IDLE`, ...), `flags`
+the rest of a compound state (`["COMPLETING"]`, `["DRAIN", "NOT_RESPONDING"]`).
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ class Part:
     """One table of a snapshot and how fresh it is.
 
     `taken_s` is when the scheduler was asked for the rows shown (null: never yet); `error` is why the last
-    attempt failed, in words for a person, and `failing_since_s` when it first did; both null when it succeeded.
+    attempt failed, in words for a person, and `failing_since_s` when it first did; null when it succeeded.
     """
 
     table: pa.Table

@@ -51,7 +51,7 @@ class Intervals:
 
 
 class Scheduler(Protocol):
-    """One cluster's scheduler, read with the console's own identity. Every method may raise SchedulerError."""
+    """One cluster's scheduler, read as the console itself. Every method may raise SchedulerError."""
 
     intervals: Intervals
 

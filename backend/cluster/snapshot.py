@@ -1,11 +1,11 @@
 """The snapshot on disk: one Arrow IPC file a part and one status file, each replaced atomically.
 
-    DATA/snapshot/<cluster>/jobs.arrow … ended.arrow   the rows; when they were taken stands in the file itself
-    DATA/snapshot/<cluster>/status.json                revision, and for each part its stamp, error, since when
+    DATA/snapshot/<cluster>/jobs.arrow … ended.arrow   the rows, and when they were taken
+    DATA/snapshot/<cluster>/status.json                revision; for each part stamp, error, since when
     DATA/snapshot/kick                                 touched to ask the collector for an early look
 
-The writer replaces a part's file first and the status after it, so a reader that watches only the status misses
-nothing, and whoever dies at whichever moment leaves whole files.
+The writer replaces a part's file first and the status after it, so a reader that watches only the status
+misses nothing, and whoever dies at whichever moment leaves whole files.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class SnapshotWriter:
             self._write_status()
 
     def fail(self, part: str, error: str, now_s: float) -> bool:
-        """The part could not be read: its rows stay, with this error and since when. True when that is news."""
+        """The part could not be read: its rows stay, with why and since when. True when that is news."""
         with self._lock:
             entry = self._status["parts"][part]
             news = entry["error"] != error[:1000]
@@ -112,8 +112,8 @@ class _Seen:
 class SnapshotReader:
     """The newest snapshot, memory-mapped; one object serves all threads of a process.
 
-    `refresh()` looks whether anything changed, for one `stat` a cluster; between two calls the answers stay the
-    same objects. `cluster` names the one `current` is about; "" stands for the only one there is.
+    `refresh()` looks whether anything changed, for one `stat` a cluster; between two calls the answers stay
+    the same objects. `cluster` names the one `current` is about; "" stands for the only one there is.
     """
 
     def __init__(self, folder: Path, cluster: str = "") -> None:
@@ -125,7 +125,7 @@ class SnapshotReader:
         self.current: Snapshot = empty_snapshot(cluster)
 
     def refresh(self) -> bool:
-        """Take in what was published since; True when something was. Blocks for the disk only: milliseconds."""
+        """Take in what was published since; True when something was. Blocks for milliseconds."""
         with self._lock:
             seen: dict[str, _Seen] = {}
             for path in self._folders():

@@ -1,4 +1,4 @@
-"""This machine as a cluster: a supervisor process that owns the jobs, and the scheduler that reads from it."""
+"""This machine as a cluster: a supervisor process that owns the jobs, and what reads from it."""
 
 from __future__ import annotations
 

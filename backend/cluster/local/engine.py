@@ -38,7 +38,7 @@ class Engine:
         self._boot = boot_id()
         self._adopt()
 
-    # -- what is asked of it ----------------------------------------------------------------------------------
+    # -- what is asked of it -----------------------------------------------------------------------
 
     def submit(self, request: Mapping[str, Any]) -> int:
         """The job's number; the same again for a name that was submitted before. Raises Refused."""
@@ -130,7 +130,7 @@ class Engine:
             rows.append(row)
         return rows
 
-    # -- the course of things -----------------------------------------------------------------------------------
+    # -- the course of things ----------------------------------------------------------------------
 
     def tick(self) -> None:
         """Notice what ended, end what must, start what fits."""

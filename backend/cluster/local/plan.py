@@ -1,4 +1,4 @@
-"""When each waiting job will begin: first come, first served, and later ones may pass where they delay nobody."""
+"""When each waiting job will begin: first come, first served; later ones pass where they delay nobody."""
 
 from __future__ import annotations
 

@@ -143,11 +143,11 @@ def send(number: int) -> None:
 def below(root: int) -> list[int]:
     """All processes whose line of parents leads to `root`, itself left out."""
     children: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            parent = parent_of(int(entry))
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            parent = parent_of(int(entry.name))
             if parent is not None:
-                children.setdefault(parent, []).append(int(entry))
+                children.setdefault(parent, []).append(int(entry.name))
     found: list[int] = []
     queue = [root]
     while queue:
@@ -164,7 +164,7 @@ def parent_of(pid: int) -> int | None:
 
 
 def start_ticks(pid: int) -> int | None:
-    """When a process began, in ticks since boot: with its number that is its identity. None when it is gone."""
+    """When a process began, in ticks since boot (with its number, its identity); None when it is gone."""
     fields = stat_fields(pid)
     return int(fields[19]) if fields and fields[0] not in ("Z", "X") else None
 

@@ -37,7 +37,7 @@ INTERVALS = Intervals(
 
 
 def ask_supervisor(path: Path, request: Mapping[str, Any], timeout_s: float = ANSWER_S) -> dict[str, Any]:
-    """The supervisor's answer. Raises SchedulerAway when it doesn't answer, SchedulerError when it refuses."""
+    """The supervisor's answer. Raises SchedulerAway without one, SchedulerError when it refuses."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout_s)

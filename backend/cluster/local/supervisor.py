@@ -1,7 +1,7 @@
 """The process that owns the jobs of the scheduler `local`, reached over a Unix socket.
 
 One JSON request a connection, one JSON line back. Only the Unix user it runs as may ask (peer credentials).
-Killing any other process of the console touches no job; killing this one doesn't either, for it finds them again.
+Killing any other process of the console touches no job; nor does killing this one, for it finds them again.
 SIGTERM ends all jobs.
 """
 
@@ -153,7 +153,7 @@ class Supervisor:
         self._wake.set()
         return {"ok": True, **answer}
 
-    # -- actions ----------------------------------------------------------------------------------------------
+    # -- actions -----------------------------------------------------------------------------------
 
     def _submit(self, request: Mapping[str, Any]) -> dict[str, Any]:
         return {"job_id": self.engine.submit(request)}

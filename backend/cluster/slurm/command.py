@@ -1,4 +1,4 @@
-"""Running Slurm's commands: argument lists, an environment of our own, a time limit, and errors with names."""
+"""Running Slurm's commands: argument lists, an environment of our own, a time limit, named errors."""
 
 from __future__ import annotations
 

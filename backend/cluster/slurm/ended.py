@@ -122,7 +122,7 @@ def _attempt(job_id: int, row: dict[str, str]) -> dict[str, Any]:
 
 
 def ended_state(shown: str) -> tuple[str, str]:
-    """State and who cancelled of `CANCELLED by 1000`, `COMPLETED`, `REQUEUED`; an unknown word stays as it is."""
+    """State and who cancelled of `CANCELLED by 1000`, `COMPLETED`, `REQUEUED`; an unknown word stays."""
     word, _, by = shown.partition(" by ")
     word = word.strip()
     if word in JOB_STATES or word in ("REQUEUED", "RESIZING", "REVOKED"):

@@ -1,7 +1,7 @@
 """The queue, from one `squeue --Format`: every field followed by a mark drawn at random for this answer.
 
-`--Format` knows `tres-alloc`, which tells the GPUs of a job however they were asked for, and takes a mark after
-each field since 20.11; fields are named, never counted on to be in a release.
+`--Format` knows `tres-alloc`, which tells the GPUs of a job however they were asked for, and takes a mark
+after each field since 20.11; fields are named, never counted on to be in a release.
 """
 
 from __future__ import annotations
@@ -165,16 +165,7 @@ def _table(text: dict[str, tuple[str, ...]]) -> pa.Table:
     ]
     base = [state for state, _ in states]
     size = cache(_sizes)
-    sizes = [
-        size(*facts)
-        for facts in zip(
-            *(text[name] for name in ("tres-alloc", "tres-per-job", "tres-per-node", "tres-per-task")),
-            text["NumNodes"],
-            text["NumTasks"],
-            text["MinMemory"],
-            strict=True,
-        )
-    ]
+    sizes = [size(facts) for facts in zip(*(text[name] for name in _SIZE_FIELDS), strict=True)]
     start = _each(moment, text["StartTime"])
     labels = text["JobArrayID"]
     tasks = _each(_task, text["ArrayTaskID"])
@@ -268,7 +259,7 @@ def _shortened(label: str) -> str:
 
 
 def job_state(shown: str, reason: str, code: str) -> tuple[str, list[str]]:
-    """Base state and flags of the one word squeue shows; a word nobody knows becomes a flag of a running job."""
+    """Base state and flags of the one word squeue shows; an unknown word is a flag of a running job."""
     if shown in JOB_STATES:
         return shown, []
     if shown == "COMPLETING":
@@ -297,13 +288,23 @@ def exit_code(text: str) -> str:
     return f"{raw >> 8 & 0xFF}:{raw & 0x7F}"
 
 
-def _sizes(
-    allocated: str, per_job: str, per_node: str, per_task: str, nodes: str, tasks: str, min_memory: str
-) -> tuple[int | None, int, str]:
-    """Memory (MB), GPUs and their type of the whole job.
+_SIZE_FIELDS = (
+    "tres-alloc",
+    "tres-per-job",
+    "tres-per-node",
+    "tres-per-task",
+    "NumNodes",
+    "NumTasks",
+    "MinMemory",
+)
+
+
+def _sizes(facts: tuple[str, ...]) -> tuple[int | None, int, str]:
+    """Memory (MB), GPUs and their type of the whole job, of the fields _SIZE_FIELDS.
 
     TRES hold them where the site counts GPUs (AccountingStorageTRES); elsewhere the request tells.
     """
+    allocated, per_job, per_node, per_task, nodes, tasks, min_memory = facts
     amounts = tres(allocated)
     node_count = _small(nodes) or 1
     asked = gres_gpus(per_job)

@@ -1,4 +1,4 @@
-"""Accounts, associations and QOS from `sacctmgr`, with their use at this moment from `scontrol show assoc_mgr`."""
+"""Accounts, associations and QOS from `sacctmgr`, with their use now from `scontrol show assoc_mgr`."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def parse_columns(output: bytes, what: str, columns: tuple[tuple[str, int], ...]
     return rows
 
 
-# -- use --------------------------------------------------------------------------------------------------------
+# -- use -------------------------------------------------------------------------------------------
 
 
 _USED = re.compile(r"(?P<key>[^=,\s(]+)=(?:N|\d+)\((?P<used>\d+)\)")
@@ -177,7 +177,7 @@ def _use_of(record: str) -> tuple[str, int | None]:
     return text, int(jobs[1]) if jobs else None
 
 
-# -- tables -----------------------------------------------------------------------------------------------------
+# -- tables ----------------------------------------------------------------------------------------
 
 
 def _qos(rows: Rows, descriptions: dict[str, str], use: Use) -> Reading:

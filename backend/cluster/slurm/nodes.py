@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +12,7 @@ import pyarrow as pa
 from backend.cluster.model import NODES, PARTITIONS, RESERVATIONS
 from backend.cluster.protocol import Reading
 from backend.cluster.slurm.command import Commands
+from backend.cluster.slurm.node_states import UNAVAILABLE_FLAGS, UNAVAILABLE_STATES, node_state
 from backend.cluster.slurm.records import KeyValues, records
 from backend.cluster.slurm.text import (
     NO_LIMIT,
@@ -24,54 +27,139 @@ from backend.cluster.slurm.text import (
     whole,
 )
 
-NODE_STATES = frozenset(["IDLE", "MIXED", "ALLOCATED", "DOWN", "UNKNOWN", "FUTURE", "ERROR"])
-# A node with one of these takes no new jobs (RESERVED and PLANNED ones do, for whom they are kept)
-UNAVAILABLE_STATES = frozenset(["DOWN", "UNKNOWN", "FUTURE", "ERROR"])
-UNAVAILABLE_FLAGS = frozenset(
-    ["BLOCKED", "DRAIN", "DYNAMIC_FUTURE", "FAIL", "INVALID_REG", "MAINTENANCE", "NOT_RESPONDING", "POWERING_DOWN", "POWER_DOWN", "REBOOT_ISSUED"]
-)
-# The short marks some commands put behind a state
-SUFFIXES = {
-    "*": "NOT_RESPONDING",
-    "$": "MAINTENANCE",
-    "~": "POWERED_DOWN",
-    "#": "POWERING_UP",
-    "%": "POWERING_DOWN",
-    "!": "POWER_DOWN",
-    "@": "REBOOT_REQUESTED",
-    "^": "REBOOT_ISSUED",
-    "-": "PLANNED",
-    "+": "COMPLETING",
-}
-# Older and compact names of the same things
-ALIASES = {
-    "DRAINED": ("IDLE", "DRAIN"),
-    "DRAINING": ("MIXED", "DRAIN"),
-    "FAILING": ("MIXED", "FAIL"),
-    "MAINT": ("IDLE", "MAINTENANCE"),
-    "REBOOT": ("IDLE", "REBOOT_REQUESTED"),
-    "REBOOT^": ("IDLE", "REBOOT_ISSUED"),
-    "POWERED_DOWN": ("IDLE", "POWERED_DOWN"),
-    "POWERING_DOWN": ("IDLE", "POWERING_DOWN"),
-    "POWERING_UP": ("IDLE", "POWERING_UP"),
-    "POWER_DOWN": ("IDLE", "POWER_DOWN"),
-    "POWER_UP": ("IDLE", "POWERING_UP"),
-    "RESERVED": ("IDLE", "RESERVED"),
-    "PLANNED": ("IDLE", "PLANNED"),
-    "COMPLETING": ("ALLOCATED", "COMPLETING"),
-    "BLOCKED": ("IDLE", "BLOCKED"),
-    "FAIL": ("DOWN", "FAIL"),
-}
-FLAG_ALIASES = {"MAINT": "MAINTENANCE", "NO_RESPOND": "NOT_RESPONDING", "REBOOT": "REBOOT_REQUESTED"}
-
 _NODE_KEYS = KeyValues(
-    ["NodeName", "Arch", "CoresPerSocket", "CPUAlloc", "CPUEfctv", "CPUTot", "CPULoad", "AvailableFeatures", "ActiveFeatures", "Gres", "GresDrain", "GresUsed", "NodeAddr", "NodeHostName", "Port", "Version", "OS", "RealMemory", "AllocMem", "FreeMem", "Sockets", "Boards", "MemSpecLimit", "CoreSpecCount", "CPUSpecList", "State", "ThreadsPerCore", "TmpDisk", "Weight", "Owner", "MCS_label", "Partitions", "BootTime", "SlurmdStartTime", "LastBusyTime", "ResumeAfterTime", "CfgTRES", "AllocTRES", "CapWatts", "CurrentWatts", "AveWatts", "ExtSensorsJoules", "ExtSensorsWatts", "ExtSensorsTemp", "NextState", "InstanceId", "InstanceType", "ReservationName", "Topology", "BcastAddr", "TLSCertLastRenewal", "CertFlags"]
+    [
+        "NodeName",
+        "Arch",
+        "CoresPerSocket",
+        "CPUAlloc",
+        "CPUEfctv",
+        "CPUTot",
+        "CPULoad",
+        "AvailableFeatures",
+        "ActiveFeatures",
+        "Gres",
+        "GresDrain",
+        "GresUsed",
+        "NodeAddr",
+        "NodeHostName",
+        "Port",
+        "Version",
+        "OS",
+        "RealMemory",
+        "AllocMem",
+        "FreeMem",
+        "Sockets",
+        "Boards",
+        "MemSpecLimit",
+        "CoreSpecCount",
+        "CPUSpecList",
+        "State",
+        "ThreadsPerCore",
+        "TmpDisk",
+        "Weight",
+        "Owner",
+        "MCS_label",
+        "Partitions",
+        "BootTime",
+        "SlurmdStartTime",
+        "LastBusyTime",
+        "ResumeAfterTime",
+        "CfgTRES",
+        "AllocTRES",
+        "CapWatts",
+        "CurrentWatts",
+        "AveWatts",
+        "ExtSensorsJoules",
+        "ExtSensorsWatts",
+        "ExtSensorsTemp",
+        "NextState",
+        "InstanceId",
+        "InstanceType",
+        "ReservationName",
+        "Topology",
+        "BcastAddr",
+        "TLSCertLastRenewal",
+        "CertFlags",
+    ]
 )
 _PARTITION_KEYS = KeyValues(
-    ["PartitionName", "AllowGroups", "AllowAccounts", "DenyAccounts", "AllowQos", "DenyQos", "AllocNodes", "Alternate", "Default", "QoS", "DefaultTime", "DisableRootJobs", "ExclusiveUser", "ExclusiveTopo", "GraceTime", "Hidden", "MaxNodes", "MaxTime", "MinNodes", "LLN", "MaxCPUsPerNode", "MaxCPUsPerSocket", "NodeSets", "Nodes", "PriorityJobFactor", "PriorityTier", "RootOnly", "ReqResv", "OverSubscribe", "OverTimeLimit", "PreemptMode", "State", "TotalCPUs", "TotalNodes", "SelectTypeParameters", "JobDefaults", "DefMemPerCPU", "DefMemPerNode", "MaxMemPerCPU", "MaxMemPerNode", "TRES", "TRESBillingWeights", "ResumeTimeout", "SuspendTimeout", "SuspendTime", "PowerDownOnIdle", "Topology"]
+    [
+        "PartitionName",
+        "AllowGroups",
+        "AllowAccounts",
+        "DenyAccounts",
+        "AllowQos",
+        "DenyQos",
+        "AllocNodes",
+        "Alternate",
+        "Default",
+        "QoS",
+        "DefaultTime",
+        "DisableRootJobs",
+        "ExclusiveUser",
+        "ExclusiveTopo",
+        "GraceTime",
+        "Hidden",
+        "MaxNodes",
+        "MaxTime",
+        "MinNodes",
+        "LLN",
+        "MaxCPUsPerNode",
+        "MaxCPUsPerSocket",
+        "NodeSets",
+        "Nodes",
+        "PriorityJobFactor",
+        "PriorityTier",
+        "RootOnly",
+        "ReqResv",
+        "OverSubscribe",
+        "OverTimeLimit",
+        "PreemptMode",
+        "State",
+        "TotalCPUs",
+        "TotalNodes",
+        "SelectTypeParameters",
+        "JobDefaults",
+        "DefMemPerCPU",
+        "DefMemPerNode",
+        "MaxMemPerCPU",
+        "MaxMemPerNode",
+        "TRES",
+        "TRESBillingWeights",
+        "ResumeTimeout",
+        "SuspendTimeout",
+        "SuspendTime",
+        "PowerDownOnIdle",
+        "Topology",
+    ]
 )
 _RESERVATION_KEYS = KeyValues(
-    ["ReservationName", "StartTime", "EndTime", "Duration", "Nodes", "NodeCnt", "CoreCnt", "Features", "PartitionName", "Flags", "TRES", "AllowedPartitions", "QOS", "Users", "Groups", "Accounts", "Licenses", "State", "BurstBuffer", "Watts", "MaxStartDelay", "NodeName", "CoreIDs"]
+    [
+        "ReservationName",
+        "StartTime",
+        "EndTime",
+        "Duration",
+        "Nodes",
+        "NodeCnt",
+        "CoreCnt",
+        "Features",
+        "PartitionName",
+        "Flags",
+        "TRES",
+        "AllowedPartitions",
+        "QOS",
+        "Users",
+        "Groups",
+        "Accounts",
+        "Licenses",
+        "State",
+        "BurstBuffer",
+        "Watts",
+        "MaxStartDelay",
+        "NodeName",
+        "CoreIDs",
+    ]
 )
 
 
@@ -92,67 +180,49 @@ def read_reservations(commands: Commands) -> Reading:
 
 def parse_nodes(output: str) -> Reading:
     """The table (schema NODES) of `scontrol --oneliner show node`."""
-    return _parse(output, "NodeName", "No nodes in the system", _NODE_KEYS, _node, NODES)
+    return _parse(output, _Kind("NodeName", "No nodes in the system", _NODE_KEYS, _node, NODES))
 
 
 def parse_partitions(output: str) -> Reading:
     """The table (schema PARTITIONS) of `scontrol --oneliner show partition`."""
-    return _parse(
-        output, "PartitionName", "No partitions in the system", _PARTITION_KEYS, _partition, PARTITIONS
-    )
+    none = "No partitions in the system"
+    return _parse(output, _Kind("PartitionName", none, _PARTITION_KEYS, _partition, PARTITIONS))
 
 
 def parse_reservations(output: str) -> Reading:
     """The table (schema RESERVATIONS) of `scontrol --oneliner show reservation`."""
-    return _parse(
-        output,
-        "ReservationName",
-        "No reservations in the system",
-        _RESERVATION_KEYS,
-        _reservation,
-        RESERVATIONS,
-    )
+    none = "No reservations in the system"
+    return _parse(output, _Kind("ReservationName", none, _RESERVATION_KEYS, _reservation, RESERVATIONS))
 
 
-def _parse(
-    output: str, first_key: str, none: str, keys: KeyValues, convert: Any, schema: pa.Schema
-) -> Reading:
+@dataclass(frozen=True)
+class _Kind:
+    """One kind of record: its first key, what scontrol says when there are none, and how it becomes a row."""
+
+    first_key: str
+    none: str
+    keys: KeyValues
+    convert: Callable[[dict[str, str]], dict[str, Any]]
+    schema: pa.Schema
+
+
+def _parse(output: str, kind: _Kind) -> Reading:
+    first_key = kind.first_key
     rows: dict[str, dict[str, Any]] = {}
     problems: list[str] = []
     found = records(output, first_key)
-    if not found and output.strip() and not output.strip().startswith(none):
+    if not found and output.strip() and not output.strip().startswith(kind.none):
         problems.append(f"scontrol's answer holds no {first_key}: {output.strip()[:80]!r}")
     for record in found:
-        values = keys.read(record)
+        values = kind.keys.read(record)
         name = values.get(first_key, "")
         if not name or any(char.isspace() for char in name) or not plain(values.get("State", "")):
             problems.append(f"a record of scontrol makes no sense: {record[:80]!r}")
         elif name in rows:
             problems.append(f"{first_key} {name[:80]!r} is told twice by scontrol; the first is kept")
         else:
-            rows[name] = convert(values)
-    return Reading(pa.Table.from_pylist(list(rows.values()), schema=schema), tuple(problems))
-
-
-def node_state(shown: str) -> tuple[str, list[str]]:
-    """Base state and flags of `IDLE+DRAIN`, `MIXED*+PLANNED`, `DOWN~`, `DRAINED`, `FUTURE`, …, of any text."""
-    base = ""
-    flags: list[str] = []
-    for raw in shown.upper().replace(",", "+").split("+"):
-        word = raw
-        marks = []
-        while word and word[-1] in SUFFIXES:
-            marks.append(SUFFIXES[word[-1]])
-            word = word[:-1]
-        if word in NODE_STATES and not base:
-            base = word
-        elif word and not base and word in ALIASES:
-            base, flag = ALIASES[word]
-            flags.append(flag)
-        elif word:
-            flags.append(FLAG_ALIASES.get(word, word))
-        flags.extend(marks)
-    return base or "UNKNOWN", list(dict.fromkeys(flags))
+            rows[name] = kind.convert(values)
+    return Reading(pa.Table.from_pylist(list(rows.values()), schema=kind.schema), tuple(problems))
 
 
 _STAMP = re.compile(r"\s*\[([^\[\]@\n]*)@([^\[\]\n]*)\]")
@@ -203,7 +273,7 @@ def _node(values: dict[str, str]) -> dict[str, Any]:
 def _node_gpus(
     values: dict[str, str], configured: dict[str, int], allocated: dict[str, int]
 ) -> tuple[int, int, list[dict[str, Any]]]:
-    """GPUs, those in use, and both by type. GRES tell the types even where the site accounts no typed TRES."""
+    """GPUs, those in use, and both by type. GRES tell the types where the site accounts no typed TRES."""
     by_gres, used_gres = gres_gpus(values.get("Gres", "")), gres_gpus(values.get("GresUsed", ""))
     total, typed = tres_gpus(configured)
     used, typed_used = tres_gpus(allocated)

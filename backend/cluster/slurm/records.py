@@ -31,7 +31,7 @@ class KeyValues:
         self._pattern = re.compile(rf"(?:^|\s)({'|'.join(map(re.escape, known))})=")
 
     def read(self, record: str) -> dict[str, str]:
-        """Key → value, stripped; a key's first appearance counts; free text runs to the next free key or the end."""
+        """Key → value, stripped; a key's first appearance counts; free text runs to the next one."""
         values: dict[str, str] = {}
         key, start, free = "", 0, False
         for match in self._pattern.finditer(record):

@@ -18,8 +18,8 @@ class SlurmScheduler:
         slurm = settings.slurm
         self.commands = Commands(slurm.bin_dir, slurm.conf, slurm.timeout_s)
         self._cluster = settings.scheduler.cluster
-        # squeue is two RPCs, scontrol show node two, the others one: partitions, which hardly ever change, are
-        # asked for every other time so that the whole stays under 20 RPCs a minute.
+        # squeue is two RPCs, scontrol show node two, the others one: partitions, which hardly ever change,
+        # are asked for every other time so that the whole stays under 20 RPCs a minute.
         self.intervals = Intervals(
             jobs_s=slurm.jobs_every_s,
             nodes_s=slurm.nodes_every_s,

@@ -114,7 +114,7 @@ def gres_gpus(text: str) -> dict[str, int]:
 
 
 def tres_gpus(amounts: dict[str, int]) -> tuple[int, dict[str, int]]:
-    """How many GPUs TRES amounts hold, and how many of each type. The total counts the untyped entry only once."""
+    """How many GPUs TRES amounts hold, and how many of each type. The untyped entry is the total."""
     typed = {name[9:]: count for name, count in amounts.items() if name.startswith("gres/gpu:")}
     total = amounts.get("gres/gpu")
     return (sum(typed.values()) if total is None else total), typed
@@ -130,7 +130,7 @@ MOST_HOSTS = 100_000
 
 
 def hosts(text: str) -> list[str]:
-    """The names of a compressed list: `node[1-3,07],login` (also several brackets in a name), at most MOST_HOSTS."""
+    """The names of a compressed list: `node[1-3,07],login`, `r[1-2]n[1-8]`; at most MOST_HOSTS."""
     names: list[str] = []
     if plain(text) == "":
         return names

@@ -45,7 +45,7 @@ class GpuModel:
 
 @dataclass(frozen=True)
 class Totals:
-    """The whole cluster. `free` leaves out what stands on nodes that take no jobs."""
+    """The whole cluster. `free` and `idle` leave out nodes that take no jobs or are reserved."""
 
     nodes: int
     nodes_available: int
@@ -109,23 +109,24 @@ def node_kind(state: str, flags: list[str]) -> str:
     """A node's state in one of KINDS; what hinders most comes first."""
     has = set(flags)
     busy = state in ("MIXED", "ALLOCATED") or "COMPLETING" in has
-    if state in ("DOWN", "ERROR") or has & {"NOT_RESPONDING", "FAIL", "INVALID_REG", "BLOCKED"}:
-        return "down"
-    if "MAINTENANCE" in has:
-        return "maintenance"
-    if has & {"DRAIN", "REBOOT_ISSUED", "POWERING_DOWN", "POWER_DOWN"}:
-        return "draining" if busy else "drained"
-    if state in ("UNKNOWN", "FUTURE"):
-        return "unknown"
-    if state == "ALLOCATED":
-        return "full"
-    if "RESERVED" in has:
-        return "reserved"
-    if state == "MIXED":
-        return "mixed"
-    if has & {"POWERED_DOWN", "POWERING_UP"}:
-        return "asleep"
-    return "planned" if "PLANNED" in has else "free"
+    found = (
+        (
+            "down",
+            state in ("DOWN", "ERROR") or bool(has & {"NOT_RESPONDING", "FAIL", "INVALID_REG", "BLOCKED"}),
+        ),
+        ("maintenance", "MAINTENANCE" in has),
+        (
+            "draining" if busy else "drained",
+            bool(has & {"DRAIN", "REBOOT_ISSUED", "POWERING_DOWN", "POWER_DOWN"}),
+        ),
+        ("unknown", state not in ("IDLE", "MIXED", "ALLOCATED")),
+        ("full", state == "ALLOCATED"),
+        ("reserved", "RESERVED" in has),
+        ("mixed", busy),
+        ("asleep", bool(has & {"POWERED_DOWN", "POWERING_UP"})),
+        ("planned", "PLANNED" in has),
+    )
+    return next((kind for kind, holds in found if holds), "free")
 
 
 def gpus_by_model(snapshot: Snapshot) -> list[GpuModel]:
@@ -155,7 +156,9 @@ def totals(snapshot: Snapshot) -> Totals:
             sums["nodes_down"] += 1
             continue
         sums["nodes_available"] += 1
-        sums["nodes_idle"] += node["state"] == "IDLE" and "RESERVED" not in node["flags"]
+        if "RESERVED" in node["flags"]:
+            continue
+        sums["nodes_idle"] += node["state"] == "IDLE"
         sums["cpus_free"] += max(0, node["cpus"] - node["cpus_allocated"])
         sums["gpus_free"] += max(0, node["gpus"] - node["gpus_allocated"])
     return Totals(**{name: sums[name] for name in Totals.__dataclass_fields__})
@@ -219,7 +222,7 @@ def _load(
         default=row["default"],
         nodes=len(members),
         nodes_available=len(up),
-        nodes_idle=sum(node["state"] == "IDLE" for node in up),
+        nodes_idle=sum(node["state"] == "IDLE" and "RESERVED" not in node["flags"] for node in up),
         cpus=sum(node["cpus"] for node in members),
         cpus_allocated=sum(node["cpus_allocated"] for node in members),
         gpus=sum(node["gpus"] for node in members),

@@ -23,7 +23,7 @@ class FitRequest:
 
 @dataclass(frozen=True)
 class Fit:
-    """`nodes_now`: how many nodes have room now, of the best partition; `partitions`: those where all of it fits."""
+    """`nodes_now`: nodes with room now, of the best partition; `partitions`: those where all of it fits."""
 
     nodes_now: int
     partitions: tuple[str, ...]
@@ -35,7 +35,7 @@ class Fit:
 
 
 def fits_now(snapshot: Snapshot, request: FitRequest) -> Fit:
-    """Count the nodes with room. Nodes of reservations count only for a request that names the reservation."""
+    """Count the nodes with room. Reserved ones count only for a request that names the reservation."""
     wanted = {name for name in request.partition.split(",") if name}
     inside = _reserved_for(snapshot, request.reservation)
     nodes = {node["name"]: node for node in snapshot.nodes.rows()}

@@ -37,7 +37,7 @@ class JobFilter:
 
 @dataclass(frozen=True)
 class QueueSummary:
-    """The queue in numbers; an array counts as its tasks. `reasons` are why tasks wait, the most frequent first."""
+    """The queue in numbers; an array counts as its tasks. `reasons`: why tasks wait, most frequent first."""
 
     running: int
     pending: int
@@ -136,7 +136,7 @@ def _matching(jobs: pa.Table, column: str, lowered: str) -> pa.ChunkedArray:
 def page_of(
     jobs: pa.Table, *, sort: str = "priority", descending: bool = True, offset: int = 0, limit: int = 100
 ) -> pa.Table:
-    """One page of the table in an order; rows that are equal in it stand by job id. Empty values come last."""
+    """One page of the table in an order; equal rows stand by job id, empty values last."""
     end = min(jobs.num_rows, offset + limit)
     if end <= offset:
         return jobs.slice(0, 0)
@@ -159,7 +159,7 @@ def page_of(
 
 
 def fold_arrays(jobs: pa.Table) -> pa.Table:
-    """One row an array: its first row, with the columns `tasks`, `tasks_running`, `tasks_pending`, `folded` added.
+    """One row an array: its first, with columns `tasks`, `tasks_running`, `tasks_pending`, `folded` added.
 
     A job that is no array, or the only row of one, has `folded` false and counts as its own tasks.
     """

@@ -9,7 +9,7 @@ WAITING = {
     "Priority": "Other jobs go first: they have a higher priority here.",
     "Resources": "Next in line: it waits for enough free resources.",
     "Dependency": "It waits for another job to finish first.",
-    "DependencyNeverSatisfied": "It waits for a job that did not end as asked, so it will never start: cancel it.",
+    "DependencyNeverSatisfied": "It waits for a job that did not end as asked, so it will never start.",
     "BeginTime": "Its start time has not come yet: it was asked to begin later.",
     "JobHeldUser": "Held by its owner: release it to let it start.",
     "JobHeldAdmin": "Held by an administrator: ask them why.",
