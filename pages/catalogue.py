@@ -23,6 +23,11 @@ class Page:
     roles: frozenset[str]
     build: Build
 
+    @property
+    def name(self) -> str:
+        """As the policy's `page:<name>` and the browser's scripts have it."""
+        return self.path.strip("/") or "home"
+
 
 _ALL = frozenset({"user"})
 

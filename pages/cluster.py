@@ -1,4 +1,4 @@
-"""Cluster: totals, the node map and its table, partitions with limits and load, reservations, one node's detail."""
+"""Cluster: totals, node map and table, partitions with limits and load, reservations, one node's detail."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ MAP_COLUMNS = (
     "gpus", "gpus_allocated", "gpu_type",
 )  # fmt: skip
 PARTITION_FACTS = (
-    "max_time_s", "default_time_s", "max_nodes", "allow_accounts", "deny_accounts", "allow_groups", "allow_qos",
-    "qos", "priority_tier", "preempt_mode", "oversubscribe",
+    "max_time_s", "default_time_s", "max_nodes", "allow_accounts", "deny_accounts", "allow_groups",
+    "allow_qos", "qos", "priority_tier", "preempt_mode", "oversubscribe",
 )  # fmt: skip
 MOST_JOBS_OF_NODE = 200
 
@@ -90,5 +90,7 @@ def node_detail(services: Services, viewer: Viewer, name: str) -> Message:
     }
 
 
-TOPICS = (Topic("cluster", cluster, ("nodes", "partitions", "reservations", "jobs"), keyed=frozenset({"nodes"})),)
+TOPICS = (
+    Topic("cluster", cluster, ("nodes", "partitions", "reservations", "jobs"), keyed=frozenset({"nodes"})),
+)
 ACTIONS: dict[str, Action] = {"cluster.node": node}

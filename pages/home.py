@@ -21,8 +21,8 @@ from pages.parts.topics import Message, Topic
 
 MOST_SESSIONS = 100
 MOST_REASONS = 4
-# Slurm's words for why jobs wait, by how they begin, as a summary of the queue says it; one job's reason in full is
-# `reason_in_words`.
+# Slurm's words for why jobs wait, by how they begin, as a summary of the queue says it. One job's reason in
+# full is `reason_in_words`.
 REASONS = (
     ("Priority", "others go first"),
     ("Resources", "for free resources"),
@@ -53,13 +53,14 @@ def fresh(services: Services, _viewer: Viewer | None) -> Message:
     snapshot = services.snapshots.current
     jobs, nodes = snapshot.jobs, snapshot.nodes
     failing = [part for part in (jobs, nodes, snapshot.partitions) if part.error]
+    since = [part.failing_since_s for part in failing if part.failing_since_s]
     return {
         "cluster": snapshot.cluster,
         "taken_s": jobs.taken_s,
         "nodes_taken_s": nodes.taken_s,
         "every_s": jobs.every_s,
         "error": failing[0].error if failing else None,
-        "failing_since_s": min((part.failing_since_s for part in failing if part.failing_since_s), default=None),
+        "failing_since_s": min(since, default=None),
         "now": round(time.time(), 1),
     }
 
@@ -134,7 +135,10 @@ def _jobs_by_user(same: _Same) -> dict[str, tuple[int, int]]:
     for row in live.group_by(["user", "state"]).aggregate([("array_pending", "sum")]).to_pylist():
         running, pending = counts.get(row["user"], (0, 0))
         tasks = row["array_pending_sum"] or 0
-        counts[row["user"]] = (running + tasks, pending) if row["state"] == "RUNNING" else (running, pending + tasks)
+        if row["state"] == "RUNNING":
+            counts[row["user"]] = (running + tasks, pending)
+        else:
+            counts[row["user"]] = (running, pending + tasks)
     return counts
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -24,7 +24,23 @@ PAGE_ROWS = 100
 MOST_TASKS = 500
 MOST_CHOICES = 200
 SORTABLE = frozenset(
-    "job_id name user account partition qos state priority submit_s start_s end_s time_limit_s nodes cpus gpus".split()
+    (
+        "job_id",
+        "name",
+        "user",
+        "account",
+        "partition",
+        "qos",
+        "state",
+        "priority",
+        "submit_s",
+        "start_s",
+        "end_s",
+        "time_limit_s",
+        "nodes",
+        "cpus",
+        "gpus",
+    )  # fmt: skip
 )
 TASK = re.compile(r"[0-9]+[_+][0-9]+")
 ACTIVE = ("PENDING", "RUNNING", "SUSPENDED")
@@ -43,7 +59,7 @@ class Query:
     """What of the queue is shown. `scope` is "own", or "all" that the viewer may see."""
 
     scope: str = "own"
-    wanted: JobFilter = JobFilter()
+    wanted: JobFilter = field(default_factory=JobFilter)
     sort: str = "job_id"
     descending: bool = True
     offset: int = 0
@@ -80,7 +96,7 @@ def read_query(args: dict[str, Any]) -> Query:
 
 def _names(args: dict[str, Any], key: str) -> tuple[str, ...]:
     values = args.get(key, [])
-    if not isinstance(values, list) or len(values) > 100 or not all(isinstance(value, str) for value in values):
+    if not isinstance(values, list) or len(values) > 100 or any(not isinstance(item, str) for item in values):
         raise Refused("That request is not one the page makes.")
     return tuple(values)
 
@@ -150,7 +166,8 @@ def job_detail(services: Services, viewer: Viewer, job_id: int) -> Message:
     row = find_job(snapshot.jobs.table, job_id)
     if row is None or not policy.allowed(viewer, "job.see", row):
         raise Refused(f"There is no job {job_id} in the queue, or it is not yours to see.")
-    own = [session for session in services.sessions.list(viewer) if session.job_id == job_id and session.confirmed]
+    sessions = services.sessions.list(viewer)
+    own = [session for session in sessions if session.job_id == job_id and session.confirmed]
     over = row["state"] in ENDED_STATES
     return {
         **row,
@@ -170,7 +187,8 @@ async def list_action(desk: Desk, args: dict[str, Any]) -> Message:
 
 
 async def tasks_action(desk: Desk, args: dict[str, Any]) -> Message:
-    return await desk.run(list_tasks, desk.services, desk.viewer, read_query(args), number(args, "array_job_id"))
+    array = number(args, "array_job_id")
+    return await desk.run(list_tasks, desk.services, desk.viewer, read_query(args), array)
 
 
 async def job_action(desk: Desk, args: dict[str, Any]) -> Message:

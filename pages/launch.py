@@ -1,4 +1,4 @@
-"""Launch: what to start, on what, for how long; how much room there is now, else when it is expected to start."""
+"""Launch: what to start, on what, for how long; how much room there is, else when it is expected to start."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from backend.sessions import LaunchOptions, LaunchRefused, LaunchRequest, Reques
 from pages.parts.cards import app_title, card
 from pages.parts.desk import Action, Desk, Refused, text
 from pages.parts.topics import Message
-
-# Fields that depend on the GPUs chosen: on Home another model is chosen, so the console works them out again.
-WORKED_OUT = {"partition": "", "cpus": 0, "memory_mb": 0, "qos": ""}
 
 
 def build(services: Services, viewer: Viewer) -> Any:
@@ -51,12 +48,11 @@ def quick(services: Services, viewer: Viewer) -> Message:
 
 def _entry(options: LaunchOptions, gpu_type: str) -> Message:
     base = options.defaults
-    if gpu_type and gpu_type == base.gpu_type and base.gpus:
-        request = base
-    elif not gpu_type and not base.gpus:
-        request = base
-    else:
-        request = replace(base, gpus=1 if gpu_type else 0, gpu_type=gpu_type, **WORKED_OUT)
+    request = base
+    if gpu_type != (base.gpu_type if base.gpus else ""):
+        # What hangs on the GPUs is worked out again by the console.
+        gpus = 1 if gpu_type else 0
+        request = replace(base, gpus=gpus, gpu_type=gpu_type, partition="", qos="", cpus=0, memory_mb=0)
     return {"gpu_type": gpu_type, "request": request.to_dict(), "href": "/launch?" + query_of(request)}
 
 

@@ -55,7 +55,7 @@ def page(services: Services, viewer: Viewer, name: str) -> Any:
 
 
 def boot(services: Services, viewer: Viewer, live: Live, name: str) -> str:
-    """What the browser needs for its first picture: who, where to, and what somebody else's page has had made."""
+    """What the browser draws its first picture from: who, where to, and the topics that are at hand."""
     from pages.catalogue import PAGES
 
     topics = {topic: live.peek(topic, viewer) for topic in FIRST_TOPICS.get(name, ("fresh",))}
@@ -74,10 +74,10 @@ def boot(services: Services, viewer: Viewer, live: Live, name: str) -> str:
             "csrf": services.identity.csrf_token(viewer.login_id),
             "paths": {"account": "/account", "sign_out": "/logout", "csrf_field": "csrf"},
             "nav": [
-                {"path": item.path, "title": item.title, "icon": item.icon, "name": item.path.strip("/") or "home"}
+                {"path": item.path, "title": item.title, "icon": item.icon, "name": item.name}
                 for item in PAGES
                 if item.roles & viewer.roles
             ],
-            "topics": {key: {"v": known[0], "data": known[1]} for key, known in topics.items() if known is not None},
+            "topics": {key: {"v": known[0], "data": known[1]} for key, known in topics.items() if known},
         }
     )

@@ -1,8 +1,8 @@
 """The console's one browser component and the Panel page around it.
 
-The frame is drawn by the component (assets/web/console), not by panel-material-ui's Page: Page opens its drawer on
-phones, brings unnamed progress bars and puts everything into one <main>. Page gives the document, its theme and the
-way Panel's and Bokeh's own components look when a page shows some.
+The frame is drawn by the component (assets/web/console), not by panel-material-ui's Page, which opens its drawer
+on phones and brings unnamed progress bars. Page gives the document, its theme, and the way Panel's and Bokeh's own
+components look when a page shows some.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ MODULES
   html, body { background: #f5f6f8 !important }
   html[data-theme=dark], html[data-theme=dark] body { background: #101319 !important }
   #carme-skeleton { position: fixed; inset: 0; z-index: 1290; background: inherit }
-  #carme-skeleton i { position: absolute; left: 0; top: 0; background: #fff; border: solid #e0e3e9; border-width: 0 }
+  #carme-skeleton i { position: absolute; left: 0; top: 0; background: #fff; border: 0 solid #e0e3e9 }
   #carme-skeleton i:first-child { right: 0; height: 51px; border-bottom-width: 1px }
   #carme-skeleton i:last-child { width: 187px; top: 52px; bottom: 0; border-right-width: 1px }
   html[data-theme=dark] #carme-skeleton i { background: #181c24; border-color: #2a303c }
@@ -112,8 +112,8 @@ def page(desk: Desk, boot: str, title: str) -> pmui.Page:
 def unbind_busy(shown: pmui.Page) -> None:
     """Cut Page's watch on the server's busy flag.
 
-    Page follows it even without an indicator. The flag belongs to the whole process, so the watcher keeps every page
-    that was ever opened in memory, and each toggle costs time for every open page.
+    Page follows it even without an indicator. The flag belongs to the whole process, so the watcher keeps every
+    page that was ever opened in memory, and each toggle costs time for every open page.
     """
     for _, watcher in list(shown._param__private.ref_watchers):
         (watcher.inst or watcher.cls).param.unwatch(watcher)

@@ -1,7 +1,8 @@
 """One open document: what its browser asks for and how it is answered.
 
-A browser sends `{"id": 7, "do": "jobs.list", "with": {…}}` and gets `{"re": 7, "ok": …}` or `{"re": 7, "error":
-"words", "problems": […]}`. Who asks is what the server knows of the document's login, never what the browser says.
+A browser sends `{"id": 7, "do": "jobs.list", "with": {…}}` and gets `{"re": 7, "ok": …}` or `{"re": 7,
+"error": "words", "problems": […]}`. Who asks is what the server knows of the document's login, never what the
+browser says.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ class Desk:
         """Hand over a JSON text of messages, without waiting for the document's lock."""
         document, model = self._document, self._model
         if document is not None and model is not None:
-            document.add_next_tick_callback(partial(document.callbacks.send_event, ESMEvent(model=model, data=text)))
+            event = ESMEvent(model=model, data=text)
+            document.add_next_tick_callback(partial(document.callbacks.send_event, event))
 
     # -- from the browser -----------------------------------------------------------------------------------
 
@@ -91,7 +93,7 @@ class Desk:
     async def _do(self, number: int, name: str, args: dict[str, Any]) -> None:
         action = self._actions.get(name)
         if action is None:
-            self._answer(number, {"error": "The page and the console are of different releases: reload the page."})
+            self._answer(number, {"error": "The console has been updated: reload the page."})
             return
         try:
             result = await action(self, args)

@@ -1,8 +1,8 @@
 """The one poller of the process: looks once a second, makes each message once, hands it to every open page.
 
-A `Seat` is one open document. It joins rooms, one for each topic it shows. The poller looks at the marks (cheap: a
-`stat` and one row), makes the topics of rooms with somebody in them whose marks have moved, in a thread, and sends
-what changed. A document that opens finds the last message ready.
+A `Seat` is one open document. It joins rooms, one for each topic it shows. The poller looks at the marks (cheap:
+a `stat` and one row), makes the topics of rooms with somebody in them whose marks have moved, in a thread, and
+sends what changed. A document that opens finds the last message ready.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from backend.identity import Viewer
 from backend.services import Services
@@ -25,6 +25,7 @@ EVERY_S = 1.0
 KEEP_EMPTY_S = 600.0  # a person's room outlives their last page for so long: the next page opens at once
 
 Marks = Mapping[str, Any]
+T = TypeVar("T")
 
 
 class Seat(Protocol):
@@ -74,7 +75,7 @@ def _changed(services: Services) -> int | None:
 
 
 class Live:
-    """One for each process. `start` and `stop` belong to the event loop's thread, as does everything else here."""
+    """One for each process. All of it belongs to the event loop's thread but what is said to run in a thread."""
 
     def __init__(self, services: Services, topics: Iterable[Topic], every_s: float = EVERY_S) -> None:
         self.services = services
@@ -110,15 +111,14 @@ class Live:
     async def watch(self, seat: Seat, names: Iterable[str], have: Mapping[str, str]) -> None:
         """Let the seat watch these topics and no others; it is sent those of which it has another version."""
         self.start()
-        wanted = {self.topics[name].key(seat.viewer): self.topics[name] for name in names if name in self.topics}
+        topics = [self.topics[name] for name in names if name in self.topics]
+        wanted = {topic.key(seat.viewer): topic for topic in topics}
         for key, room in self.rooms.items():
             if key not in wanted:
                 self._part(room, seat)
         late = []
         for key, topic in wanted.items():
-            room = self.rooms.get(key)
-            if room is None:
-                room = self.rooms[key] = Room(topic, seat.viewer if topic.personal else None)
+            room = self.rooms.setdefault(key, Room(topic, None))
             room.viewer = seat.viewer if topic.personal else None
             if room.data is None or not room.seats:
                 # Nobody watched: what is there may be old.
@@ -160,7 +160,7 @@ class Live:
 
     async def poll(self) -> None:
         """Look once, make what changed, send it."""
-        self._marks = await asyncio.get_running_loop().run_in_executor(self._pool, self.look, self.services)
+        self._marks = await self._threaded(self.look, self.services)
         posts: dict[Seat, list[str]] = {}
         now = time.monotonic()
         for key, room in list(self.rooms.items()):
@@ -185,26 +185,29 @@ class Live:
                 texts[same] = "[" + ",".join(messages) + "]"
             seat.send(texts[same])
 
+    async def _threaded(self, function: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
+
     def _wanted(self, topic: Topic) -> tuple[Any, ...]:
         return tuple(self._marks.get(mark) for mark in topic.depends)
 
     async def _make(self, room: Room) -> str:
-        """Make the topic anew. The message for those who have the version before; empty when nothing changed."""
+        """Make the topic anew: the message for those who have the version before, "" when nothing changed."""
         if room.making is not None:
             await room.making
             return ""
         room.making = asyncio.get_running_loop().create_future()
         try:
             if not self._marks:
-                self._marks = await asyncio.get_running_loop().run_in_executor(self._pool, self.look, self.services)
+                self._marks = await self._threaded(self.look, self.services)
             marks = self._wanted(room.topic)
             number = f"{self._epoch}.{room.count + 1}"
-            made = await asyncio.get_running_loop().run_in_executor(self._pool, self._prepare, room, number)
+            made = await self._threaded(self._prepare, room, number)
             room.marks = marks
             if made is None:
                 return ""
             data, full, patch = made
-            # From here to the sending nothing else runs: who joins sees either the old version or the new one.
+            # From here to the sending nothing else runs: who joins sees the old version or the new one.
             room.data, room.full, room.version, room.count = data, full, number, room.count + 1
             return patch
         finally:
