@@ -23,25 +23,10 @@ from pages.parts.topics import Message
 PAGE_ROWS = 100
 MOST_TASKS = 500
 MOST_CHOICES = 200
-SORTABLE = frozenset(
-    (
-        "job_id",
-        "name",
-        "user",
-        "account",
-        "partition",
-        "qos",
-        "state",
-        "priority",
-        "submit_s",
-        "start_s",
-        "end_s",
-        "time_limit_s",
-        "nodes",
-        "cpus",
-        "gpus",
-    )  # fmt: skip
-)
+SORTABLE = (
+    "job_id", "name", "user", "account", "partition", "qos", "state", "priority", "submit_s", "start_s",
+    "end_s", "time_limit_s", "nodes", "cpus", "gpus",
+)  # fmt: skip
 TASK = re.compile(r"[0-9]+[_+][0-9]+")
 ACTIVE = ("PENDING", "RUNNING", "SUSPENDED")
 FOLD_COLUMNS = ("tasks", "tasks_running", "tasks_pending", "folded")

@@ -1,7 +1,7 @@
 """The addresses of the console's own scripts and styles, which change with their content.
 
-A browser may keep such a file for ever. `main.js?v=…` would not do, since modules import each other by relative
-paths: the version is a folder, `/assets/<version>/console/main.js` is `assets/web/console/main.js`.
+A browser may keep such a file for ever. `main.js?v=…` would not do, since modules import each other by
+relative paths: the version is a folder, `/assets/<version>/console/main.js` is `assets/web/console/main.js`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The console's one browser component and the Panel page around it.
 
-The frame is drawn by the component (assets/web/console), not by panel-material-ui's Page, which opens its drawer
-on phones and brings unnamed progress bars. Page gives the document, its theme, and the way Panel's and Bokeh's own
-components look when a page shows some.
+The frame is drawn by the component (assets/web/console), not by panel-material-ui's Page, which opens its
+drawer on phones and brings unnamed progress bars. Page gives the document, its theme, and the way Panel's and
+Bokeh's own components look when a page shows some.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ def page(desk: Desk, boot: str, title: str) -> pmui.Page:
 def unbind_busy(shown: pmui.Page) -> None:
     """Cut Page's watch on the server's busy flag.
 
-    Page follows it even without an indicator. The flag belongs to the whole process, so the watcher keeps every
-    page that was ever opened in memory, and each toggle costs time for every open page.
+    Page follows it even without an indicator. The flag belongs to the whole process, so the watcher keeps
+    every page that was ever opened in memory, and each toggle costs time for every open page.
     """
     for _, watcher in list(shown._param__private.ref_watchers):
         (watcher.inst or watcher.cls).param.unwatch(watcher)

@@ -9,8 +9,8 @@ from backend.cluster.views import reason_in_words
 
 COLUMNS = (
     "job_id", "label", "array_job_id", "name", "user", "account", "partition", "qos", "state", "flags",
-    "reason", "priority", "submit_s", "start_s", "start_expected", "end_s", "time_limit_s", "nodes", "node_list",
-    "cpus", "memory_mb", "gpus", "gpu_type",
+    "reason", "priority", "submit_s", "start_s", "start_expected", "end_s", "time_limit_s", "nodes",
+    "node_list", "cpus", "memory_mb", "gpus", "gpu_type",
 )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """The one poller of the process: looks once a second, makes each message once, hands it to every open page.
 
-A `Seat` is one open document. It joins rooms, one for each topic it shows. The poller looks at the marks (cheap:
-a `stat` and one row), makes the topics of rooms with somebody in them whose marks have moved, in a thread, and
-sends what changed. A document that opens finds the last message ready.
+A `Seat` is one open document. It joins rooms, one for each topic it shows. The poller looks at the marks
+(cheap: a `stat` and one row), makes the topics of rooms with somebody in them whose marks have moved, in a
+thread, and sends what changed. A document that opens finds the last message ready.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _changed(services: Services) -> int | None:
 
 
 class Live:
-    """One for each process. All of it belongs to the event loop's thread but what is said to run in a thread."""
+    """One for each process. All of it belongs to the event loop's thread but what says otherwise."""
 
     def __init__(self, services: Services, topics: Iterable[Topic], every_s: float = EVERY_S) -> None:
         self.services = services

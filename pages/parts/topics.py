@@ -38,7 +38,7 @@ def to_json(value: Any) -> str:
 
 
 def difference(old: Message, new: Message, keyed: frozenset[str]) -> Message | None:
-    """What turns `old` into `new`: {"set": …, "keyed": {section: {"set": rows, "del": keys}}}; None when equal."""
+    """What turns `old` into `new`, {"set": …, "keyed": {section: {"set": rows, "del": keys}}}, or None."""
     whole: Message = {}
     rows: Message = {}
     for section, value in new.items():
