@@ -95,16 +95,15 @@ def _code_server(app: AppSpec, socket_path: str, work_dir: str, runtime_dir: str
 TENSORBOARD = """\
 import sys
 from tensorboard import default, program
-from tensorboard.plugins import base_plugin
 class Server(program.WerkzeugServer):
     def get_url(self):
-        return "on its unix socket"
-board = program.TensorBoard(default.get_plugins(), program.get_default_assets_zip_provider(), Server)
-board.configure(argv=["tensorboard", "--host", "unix://" + sys.argv[1], "--path_prefix", sys.argv[2],
-                      "--logdir", sys.argv[3]])
+        return "http://unix-socket:1/"
+board = program.TensorBoard(default.get_plugins(), server_class=Server)
+board.configure(argv=["tensorboard", "--host", "unix://" + sys.argv[1], "--port", "0",
+                      "--path_prefix", sys.argv[2], "--logdir", sys.argv[3]])
 sys.exit(board.main())
 """
-"""TensorBoard binds a unix socket and then crashes formatting its address: only that is answered."""
+"""TensorBoard binds a unix socket and then crashes for want of an address with a port: it is given one."""
 
 
 def _tensorboard(app: AppSpec, socket_path: str, logdir: str) -> AppPlan:

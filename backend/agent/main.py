@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .process import log
 from .spec import SpecError
-from .supervisor import CannotRun, Session
+from .supervisor import ENDING, CannotRun, Session
 
 
 def main(argv: list[str]) -> int:
@@ -28,12 +28,16 @@ def main(argv: list[str]) -> int:
 
 
 async def _run(spec_path: Path) -> int:
-    return await Session(spec_path, os.environ).run()
+    status = await Session(spec_path, os.environ).run()
+    for number in ENDING:  # one that comes while Python shuts down must not change the exit status
+        asyncio.get_running_loop().remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
+    return status
 
 
 def _stand_by() -> int:
     """Wait for the end: srun ends this task when the first node's ends."""
-    awaited = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+    awaited = set(ENDING)
     signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     signal.sigwait(awaited)
     return 0

@@ -13,22 +13,25 @@ import signal
 import socket
 import ssl
 import tempfile
+import threading
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from . import apps, registration, runtimes
 from .gateway import Gateway, Route
 from .process import AppProcess, adopt_orphans, end_descendants, log
 from .spec import AgentSpec, AppSpec, SpecError
 
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SOCKET_PATH_LIMIT_BYTES = 107
 REGISTER_EVERY_S = 60.0
 REFUSED_EVERY_S = 30.0
 BACKOFF_MAX_S = 20.0
 HEALTH_EVERY_S = 0.1
 HEALTH_TIMEOUT_S = 5.0
+LAST_WORD_S = 2.0
 IDLE_CHECK_S = 30.0
 
 
@@ -59,6 +62,7 @@ class Session:
         self._changed = asyncio.Event()
         self._over = asyncio.Event()
         self._exit_status = 0
+        self._port = 0
         self._activity_paths: dict[str, tuple[str, ...]] = {}
         self._running: dict[str, AppProcess] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -73,7 +77,7 @@ class Session:
     async def run(self) -> int:
         """Run until the end and return the exit status. Leaves no process and no file behind."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in ENDING:
             loop.add_signal_handler(number, self.end, f"signal {number.name}")
         adopt_orphans()
         _allow_many_files()
@@ -108,9 +112,9 @@ class Session:
             routes[app.name] = Route(path, app.base_path, plan.strip_prefix)
             self._spawn(self._watch(app, command, plan, path))
         self._gateway = Gateway(self.spec.secret, routes, lambda name: self.states[name] == "failed")
-        port = await self._gateway.start(self.spec.bind_host, server_context(self.spec, scratch))
-        log(f"gateway on port {port} of {node_name(self._env)}")
-        self._spawn(self._register(port))
+        self._port = await self._gateway.start(self.spec.bind_host, server_context(self.spec, scratch))
+        log(f"gateway on port {self._port} of {node_name(self._env)}")
+        self._spawn(self._register(self._port))
         self._spawn(self._keep_end())
         if self.spec.idle_timeout_s:
             self._spawn(self._keep_idle(self.spec.idle_timeout_s, routes))
@@ -128,7 +132,9 @@ class Session:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if hasattr(self, "_gateway"):
+        if self._port and "failed" in self.states.values():
+            await self._say_failed()
+        if self._port:
             await self._gateway.close()
         await asyncio.gather(*(process.stop() for process in self._running.values()))
         await end_descendants()
@@ -180,23 +186,8 @@ class Session:
         backoff_s, said = 0.5, ""
         while True:
             self._changed.clear()
-            message = {
-                "session": self.spec.session_id,
-                "port": port,
-                "node": node_name(self._env),
-                "time_s": int(time.time()),
-                "apps": dict(self.states),
-            }
             try:
-                known = await asyncio.get_running_loop().run_in_executor(
-                    None,
-                    registration.register,
-                    self.spec.secret,
-                    self.spec.console_url,
-                    self.spec.register_path,
-                    message,
-                    self.spec.console_ca_pem,
-                )
+                known = await self._register_once(port)
             except registration.Unreachable as error:
                 note, wait_s = f"the console can't be reached, trying on: {error}", backoff_s
                 backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
@@ -211,6 +202,23 @@ class Session:
                 log(note or "registered with the console again")
                 said = note
             await within(self._changed.wait(), wait_s * random.uniform(0.8, 1))  # noqa: S311
+
+    async def _register_once(self, port: int) -> bool:
+        message = {
+            "session": self.spec.session_id,
+            "port": port,
+            "node": node_name(self._env),
+            "time_s": int(time.time()),
+            "apps": dict(self.states),
+        }
+        spec = self.spec
+        args = (spec.secret, spec.console_url, spec.register_path, message, spec.console_ca_pem)
+        return await in_thread(lambda: registration.register(*args))
+
+    async def _say_failed(self) -> None:
+        """Tell the console once that apps have failed, so that the card says so before the job has ended."""
+        with contextlib.suppress(registration.Unreachable, registration.Refused):
+            await within(self._register_once(self._port), LAST_WORD_S)
 
     async def _keep_end(self) -> None:
         """End at `end_s`. The console may have moved it in the file meanwhile."""
@@ -255,6 +263,32 @@ async def ask(socket_path: str, path: str) -> tuple[int, bytes]:
     except (OSError, ValueError, IndexError):
         return 0, b""
     return answer or (0, b"")
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """The result of blocking work, in a thread that the agent's end doesn't wait for."""
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[T] = loop.create_future()
+
+    def settle(value: T | None, error: BaseException | None) -> None:
+        if result.done():
+            return
+        if error is not None:
+            result.set_exception(error)
+        else:
+            result.set_result(cast(T, value))
+
+    def run() -> None:
+        value, problem = None, None
+        try:
+            value = work()
+        except Exception as error:  # noqa: BLE001 - handed to who awaits
+            problem = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(settle, value, problem)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await result
 
 
 async def within(work: Coroutine[Any, Any, T], limit_s: float) -> T | None:

@@ -37,6 +37,8 @@ from backend.sessions.job import AgentSpec, AppSpec, agent_zipapp
 SESSION = "s" + "0123456789abcdef012345678"
 ROOT = Path(__file__).resolve().parents[2]
 JUPYTER = ROOT / ".venv-apps" / "bin" / "jupyter-lab"
+PYTHON = os.environ.get("CARME_AGENT_PYTHON", sys.executable)
+"""What the agent runs on: set it to try the same tests on a node's older Python."""
 
 ECHO_APP = f"""#!{sys.executable}
 import socket, sys, threading
@@ -160,7 +162,7 @@ class StartedAgent:
         self.tmp.mkdir(mode=0o700)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", str(folder / "agent.pyz"), "run", str(self.spec_file)],
+                [PYTHON, "-I", str(folder / "agent.pyz"), "run", str(self.spec_file)],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "SLURM_TMPDIR": str(self.tmp), "CUDA_VISIBLE_DEVICES": "0,1", **env},

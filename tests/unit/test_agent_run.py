@@ -179,7 +179,18 @@ def test_when_no_app_is_left_the_job_fails(tmp_path: Path, command: str) -> None
     app = AppSpec(ECHO, base_path(SESSION, ECHO), {"command": command})
     with console() as door, StartedAgent(tmp_path, session(tmp_path, door, app)) as agent:
         assert agent.process.wait(15) == 1
+        assert failed(door.messages[-1])
         assert not list(agent.tmp.iterdir())
+
+
+def test_a_console_that_never_answers_holds_no_end_up(tmp_path: Path) -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        spec = spec_for(f"http://127.0.0.1:{deaf.getsockname()[1]}", echo_app(tmp_path))
+        with StartedAgent(tmp_path, spec) as agent:
+            time.sleep(1)
+            assert agent.terminate(timeout_s=3) == 0
 
 
 def test_an_idle_session_ends_by_itself(tmp_path: Path) -> None:
