@@ -117,4 +117,4 @@ class Marks:
 
     @classmethod
     def draw(cls) -> Marks:
-        return cls(field=f"<{secrets.token_hex(8)}>", row=f"<{secrets.token_hex(8)}>\n")
+        return cls(field=f"<{secrets.token_urlsafe(6)}>", row=f"<{secrets.token_urlsafe(6)}>\n")

@@ -21,6 +21,7 @@ from backend.cluster.views.capacity import (
 from backend.cluster.views.fit import Fit, FitRequest, fits_now
 from backend.cluster.views.queue import (
     JobFilter,
+    QueuePage,
     QueueSummary,
     active_jobs,
     filter_jobs,
@@ -28,6 +29,7 @@ from backend.cluster.views.queue import (
     job,
     jobs_on_node,
     page_of,
+    queue_page,
     queue_summary,
     visible_jobs,
 )
@@ -41,6 +43,7 @@ __all__ = [
     "JobFilter",
     "NodeTile",
     "PartitionLoad",
+    "QueuePage",
     "QueueSummary",
     "Totals",
     "active_jobs",
@@ -54,6 +57,7 @@ __all__ = [
     "node_tiles",
     "page_of",
     "partition_loads",
+    "queue_page",
     "queue_summary",
     "reason_in_words",
     "totals",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -55,11 +57,12 @@ def active_jobs(jobs: pa.Table) -> pa.Table:
     return jobs.filter(pc.or_(pc.invert(ended), completing))
 
 
-def _has_flag(jobs: pa.Table, flag: str) -> pa.ChunkedArray | pa.Array:
+def _has_flag(jobs: pa.Table, flag: str) -> pa.Array:
     flags = jobs["flags"].combine_chunks()
     parents = pc.list_parent_indices(flags)
-    rows = parents.filter(pc.equal(pc.list_flatten(flags), flag))
-    return pc.is_in(pa.array(range(jobs.num_rows), pa.int64()), value_set=rows.cast(pa.int64()))
+    has = np.zeros(jobs.num_rows, dtype=bool)
+    has[parents.filter(pc.equal(pc.list_flatten(flags), flag)).to_numpy()] = True
+    return pa.array(has)
 
 
 def visible_jobs(jobs: pa.Table, user: str, accounts: Iterable[str] = ()) -> pa.Table:
@@ -73,26 +76,37 @@ def visible_jobs(jobs: pa.Table, user: str, accounts: Iterable[str] = ()) -> pa.
 
 def filter_jobs(jobs: pa.Table, wanted: JobFilter) -> pa.Table:
     """The rows that hold all of what is wanted, in their order."""
-    for column, values in (
-        ("state", wanted.states),
-        ("user", wanted.users),
-        ("account", wanted.accounts),
-        ("qos", wanted.qos),
-        ("reservation", wanted.reservations),
-    ):
-        if values:
-            jobs = jobs.filter(pc.is_in(jobs[column], value_set=pa.array(values, pa.string())))
+    return jobs.filter(_mask(jobs, wanted))
+
+
+def _mask(jobs: pa.Table, wanted: JobFilter) -> pa.ChunkedArray:
+    """Which rows hold all of what is wanted."""
+    masks = [
+        pc.is_in(jobs[column], value_set=pa.array(values, pa.string()))
+        for column, values in (
+            ("state", wanted.states),
+            ("user", wanted.users),
+            ("account", wanted.accounts),
+            ("qos", wanted.qos),
+            ("reservation", wanted.reservations),
+        )
+        if values
+    ]
     if wanted.partitions:
-        jobs = _where(jobs, "partition", _one_of(wanted.partitions))
+        masks.append(_where(jobs, "partition", _one_of(wanted.partitions)))
     if wanted.gpu_types:
-        jobs = _where(jobs, "gpu_type", _one_of(wanted.gpu_types))
+        masks.append(_where(jobs, "gpu_type", _one_of(wanted.gpu_types)))
     if wanted.reasons:
         reasons = set(wanted.reasons)
-        jobs = _where(jobs, "reason", lambda text: reason_word(text) in reasons)
+        masks.append(_where(jobs, "reason", lambda text: reason_word(text) in reasons))
     if wanted.with_gpus is not None:
         has = pc.greater(pc.fill_null(jobs["gpus"], 0), 0)
-        jobs = jobs.filter(has if wanted.with_gpus else pc.invert(has))
-    return _search(jobs, wanted.text) if wanted.text else jobs
+        masks.append(has if wanted.with_gpus else pc.invert(has))
+    if wanted.text.strip():
+        masks.append(_search(jobs, wanted.text.strip()))
+    if not masks:
+        return pc.is_valid(jobs["job_id"])
+    return reduce(pc.and_, masks)
 
 
 def reason_word(reason: str) -> str:
@@ -105,32 +119,61 @@ def _one_of(wanted: tuple[str, ...]) -> Callable[[str], bool]:
     return lambda text: not names.isdisjoint(text.split(","))
 
 
-def _where(jobs: pa.Table, column: str, keep: Callable[[str], bool]) -> pa.Table:
-    """Filter on a column of few distinct values by asking about each value once."""
+def _where(jobs: pa.Table, column: str, keep: Callable[[str], bool]) -> pa.ChunkedArray:
+    """A mask by a column of few distinct values: each value is asked about once."""
     values = [value for value in pc.unique(jobs[column]).to_pylist() if value is not None and keep(value)]
-    return jobs.filter(pc.is_in(jobs[column], value_set=pa.array(values, pa.string())))
-
-
-def _search(jobs: pa.Table, text: str) -> pa.Table:
-    needle = text.strip()
-    if needle.isascii() and needle.isdigit():
-        number = int(needle)
-        found = pc.or_(pc.match_substring(jobs["label"], needle), pc.match_substring(jobs["name"], needle))
-        if number < 2**63:
-            found = pc.or_(found, pc.equal(jobs["job_id"], number))
-        return jobs.filter(found)
-    lowered = needle.lower()
-    people = [_matching(jobs, column, lowered) for column in ("user", "account")]
-    found = pc.match_substring(jobs["name"], needle, ignore_case=True)
-    found = pc.or_(found, pc.match_substring(jobs["label"], needle))
-    for mask in people:
-        found = pc.or_(found, mask)
-    return jobs.filter(found)
-
-
-def _matching(jobs: pa.Table, column: str, lowered: str) -> pa.ChunkedArray:
-    values = [value for value in pc.unique(jobs[column]).to_pylist() if value and lowered in value.lower()]
     return pc.is_in(jobs[column], value_set=pa.array(values, pa.string()))
+
+
+def _search(jobs: pa.Table, needle: str) -> pa.ChunkedArray:
+    found = pc.match_substring(jobs["label"], needle)
+    if needle.isascii() and needle.isdigit():
+        if len(needle) < 19:
+            found = pc.or_(found, pc.equal(jobs["job_id"], int(needle)))
+        return pc.or_(found, pc.match_substring(jobs["name"], needle))
+    found = pc.or_(found, pc.match_substring(jobs["name"], needle, ignore_case=True))
+    for column in ("user", "account"):
+        found = pc.or_(found, _where(jobs, column, lambda text: needle.lower() in text.lower()))
+    return found
+
+
+@dataclass(frozen=True)
+class QueuePage:
+    """One page of a filtered queue: its rows, and how many rows and tasks there are in all."""
+
+    rows: pa.Table
+    total: int
+    tasks: int
+
+
+def queue_page(
+    jobs: pa.Table,
+    wanted: JobFilter,
+    *,
+    sort: str = "priority",
+    descending: bool = True,
+    offset: int = 0,
+    limit: int = 100,
+    fold: bool = False,
+) -> QueuePage:
+    """Filter, fold and sort 100,000 jobs for one page: only its own rows are ever made whole.
+
+    Rows have the columns of `fold_arrays` in addition when `fold` is set.
+    """
+    needed = ["job_id", "array_job_id", "array_pending", "state", "label"]
+    narrow = jobs.select(list(dict.fromkeys([*needed, sort])))
+    numbers = pc.indices_nonzero(_mask(jobs, wanted))
+    narrow = narrow.take(numbers).append_column("number", numbers)
+    if fold:
+        narrow = fold_arrays(narrow)
+    page = page_of(narrow, sort=sort, descending=descending, offset=offset, limit=limit)
+    rows = jobs.take(page["number"])
+    if fold:
+        rows = rows.set_column(rows.schema.get_field_index("label"), "label", page["label"])
+        for name in ("tasks", "tasks_running", "tasks_pending", "folded"):
+            rows = rows.append_column(name, page[name])
+    tasks = pc.sum(narrow["tasks" if fold else "array_pending"]).as_py() or 0
+    return QueuePage(rows=rows, total=narrow.num_rows, tasks=tasks)
 
 
 def page_of(
@@ -163,7 +206,7 @@ def fold_arrays(jobs: pa.Table) -> pa.Table:
 
     A job that is no array, or the only row of one, has `folded` false and counts as its own tasks.
     """
-    counted = jobs.append_column("row", pa.array(range(jobs.num_rows), pa.int64()))
+    counted = jobs.append_column("row", pa.array(np.arange(jobs.num_rows)))
     pending = pc.if_else(pc.equal(jobs["state"], "PENDING"), jobs["array_pending"], pa.scalar(0, pa.int32()))
     running = pc.if_else(pc.equal(jobs["state"], "RUNNING"), jobs["array_pending"], pa.scalar(0, pa.int32()))
     counted = counted.append_column("pending", pending).append_column("running", running)
