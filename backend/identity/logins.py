@@ -118,7 +118,8 @@ class Logins:
             return None
         key = digest(cookie)
         kept = self._kept.get(key)
-        if kept is None or time.monotonic() - kept.read_at > KEEP_S:
+        # What looks asleep may have been woken by another process since.
+        if kept is None or time.monotonic() - kept.read_at > KEEP_S or not self._holds(kept):
             kept = self._read(key)
         if kept is None or not self._holds(kept):
             return None

@@ -222,7 +222,7 @@ def test_a_database_password_is_put_into_the_url_escaped(tmp_path: Path) -> None
         (('base_dn = "dc=example"', ""), "ldap.base_dn"),
         (('bind_dn = "cn=console,dc=example"', ""), "ldap.bind_dn"),
         (("[ldap]", '[ldap]\nbind = "direct"'), "ldap.user_dn_template"),
-        (("[ldap]", '[ldap]\nca_file = 7'), "ldap.ca_file"),
+        (("[ldap]", "[ldap]\nca_file = 7"), "ldap.ca_file"),
     ],
 )
 def test_a_directory_needs_what_it_needs(tmp_path: Path, change: tuple[str, str], key: str) -> None:
@@ -249,7 +249,9 @@ def test_there_are_site_examples() -> None:
 
 
 KEYS = sorted(
-    f"CARME_{section.upper()}__{each.name.upper()}" for section, kind in SECTIONS.items() for each in fields(kind)
+    f"CARME_{section.upper()}__{each.name.upper()}"
+    for section, kind in SECTIONS.items()
+    for each in fields(kind)
 )
 
 

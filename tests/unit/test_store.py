@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 from sqlalchemy import inspect, text
 from sqlalchemy.orm import Session as DbSession
 
-from backend.store import Database, DatabaseUnusable, KeyUnusable, NotDecrypted, SecretBox, audit, models, same
+from backend.store import (
+    Database,
+    DatabaseUnusable,
+    KeyUnusable,
+    NotDecrypted,
+    SecretBox,
+    audit,
+    models,
+    same,
+)
 from backend.store.migrate import current, head
 
 
@@ -178,7 +187,12 @@ def test_the_key_is_made_once_and_private(tmp_path: Path) -> None:
 
 def test_signatures_differ_by_purpose_text_and_key(tmp_path: Path) -> None:
     box = SecretBox(tmp_path)
-    signed = {box.hmac("a", "b"), box.hmac("a", "c"), box.hmac("b", "b"), SecretBox(tmp_path / "2").hmac("a", "b")}
+    signed = {
+        box.hmac("a", "b"),
+        box.hmac("a", "c"),
+        box.hmac("b", "b"),
+        SecretBox(tmp_path / "2").hmac("a", "b"),
+    }
     assert len(signed) == 4
 
 
