@@ -37,7 +37,7 @@ class OpenHandler(ConsoleHandler):
             "open.html",
             title=app,
             action=f"{origin}/_carme/enter",
-            fields=[("ticket", ticket)],
+            fields=[("ticket", ticket), ("session", session_id)],
             itself=True,
         )
 

@@ -167,7 +167,7 @@ class Exchange(HTTPMessageDelegate):
             return answers.signed_out(origin.console, self._grant_cookie(place.session_id, "", gone=True))
         if standing.state == "over":
             return answers.over(origin.console)
-        if place.app not in standing.apps:
+        if standing.port and place.app not in standing.apps:
             return answers.not_found()
         if not place.rest:
             query = request.raw_target.partition("?")[2]

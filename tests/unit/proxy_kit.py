@@ -1,4 +1,4 @@
-"""Parts for tests of the proxy: it is real, so are the gateway and TLS; the app is small, the doors are a table.
+"""Parts for tests of the proxy: it, the gateway and TLS are real; the app is small, the doors are a table.
 
 `EchoApp` — an app on a unix socket that tells what it was sent and answers in every way that matters.
 `TableDoors` — grants and tickets that a test writes down.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 import ssl
 import tempfile
 from collections.abc import AsyncIterator
@@ -202,11 +203,16 @@ class Rig:
         return f"{scheme}://127.0.0.1:{self.port}/s/{session_id}/{app}/{rest}"
 
     async def raw(self, request: bytes) -> bytes:
-        """Send bytes, get everything until the proxy closes."""
+        """Send bytes, get everything until the proxy closes, or one answer that says how long it is."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(request)
         try:
-            return await asyncio.wait_for(reader.read(), 10)
+            async with asyncio.timeout(10):
+                answer = b""
+                while not answer.endswith(b"\r\n\r\n") and (line := await reader.readline()):
+                    answer += line
+                length = re.search(rb"(?mi)^content-length: (\d+)", answer)
+                return answer + (await reader.readexactly(int(length[1])) if length else await reader.read())
         finally:
             writer.close()
 

@@ -1,4 +1,4 @@
-"""Nobody gets into a session that is not theirs, whatever they send; and all of it looks like nothing is there."""
+"""Nobody gets into a session that is not theirs, whatever they send: it looks as if nothing were there."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ import pytest_asyncio
 
 from app.proxy.doors import Entered
 from tests.unit.proxy_kit import ALICE, APP, BOB, CONSOLE, Rig, gateway, rig
+
+UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket"}
+HONEST = ["a%20b", "x%2Fy", "100%25.txt", "…".encode().hex("%"), "a.b/..c/d..", "@a/b:c"]
 
 
 @pytest_asyncio.fixture
@@ -34,8 +37,8 @@ def without_date(answer: bytes) -> bytes:
 
 
 async def answer_to(house: Rig, raw_target: str, headers: dict[str, str], method: str = "GET") -> bytes:
-    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    sent = f"{method} {raw_target} HTTP/1.1\r\n{head}Connection: close\r\n\r\n"
+    head = "".join(f"{name}: {value}\r\n" for name, value in ({"Connection": "close"} | headers).items())
+    sent = f"{method} {raw_target} HTTP/1.1\r\n{head}\r\n"
     return without_date(await house.raw(sent.encode("latin-1")))
 
 
@@ -60,7 +63,7 @@ async def test_not_yours_and_not_existing_are_the_same_404(house: Rig) -> None:
     }
     for what, (target, headers) in tries.items():
         assert await answer_to(house, target, headers) == nothing, what
-        upgrade = headers | {"Connection": "Upgrade", "Upgrade": "websocket", "Origin": house.origin.of(BOB)}
+        upgrade = headers | UPGRADE | {"Origin": house.origin.of(ALICE)}
         assert (await answer_to(house, target, upgrade)).startswith(b"HTTP/1.1 404 "), what
 
 
@@ -98,7 +101,7 @@ async def test_tricks_with_the_path_lead_nowhere(house: Rig, path: str) -> None:
     assert await house.status_of(path) == 404
 
 
-@pytest.mark.parametrize("rest", ["a%20b", "x%2Fy", "100%25.txt", "…".encode().hex("%"), "a.b/..c/d..", "@a/b:c"])
+@pytest.mark.parametrize("rest", HONEST)
 async def test_honest_paths_pass(house: Rig, rest: str) -> None:
     assert await house.status_of(f"/s/{ALICE}/{APP}/{rest}") == 200
 
@@ -136,7 +139,7 @@ async def test_another_origins_page_can_do_nothing(house: Rig) -> None:
 
 
 async def test_a_socket_must_say_where_it_comes_from(house: Rig) -> None:
-    upgrade = house.headers(ALICE) | {"Connection": "Upgrade", "Upgrade": "websocket"}
+    upgrade = house.headers(ALICE) | UPGRADE
     assert b" 403 " in await answer_to(house, f"/s/{ALICE}/{APP}/ws", upgrade)
 
 
@@ -208,9 +211,7 @@ async def test_a_node_that_shows_another_certificate_gets_nothing(house: Rig, tm
     heard: list[bytes] = []
     found, impostor = await gateway(ALICE, {APP: str(tmp_path / "none.sock")}, "x" * 32)
     found.route = lambda head: heard.append(b"a request")  # type: ignore[assignment,return-value,func-returns-value]
-    house.doors.grants["grant", ALICE] = replace(
-        house.doors.grants["grant", ALICE], port=impostor.port
-    )
+    house.doors.grants["grant", ALICE] = replace(house.doors.grants["grant", ALICE], port=impostor.port)
     assert b" 502 " in await answer_to(house, f"/s/{ALICE}/{APP}/", house.headers(ALICE))
     assert heard == []
     await found.close()
@@ -224,7 +225,7 @@ async def test_a_wrong_secret_is_not_the_browsers_business(house: Rig) -> None:
 
 
 async def test_an_app_that_is_not_there_yet_says_that_it_is_starting(house: Rig) -> None:
-    house.doors.change("grant", ALICE, port=0)
+    house.doors.change("grant", ALICE, port=0, apps=())
     assert b"It is starting" in await answer_to(house, f"/s/{ALICE}/{APP}/", house.headers(ALICE))
 
 
@@ -232,7 +233,7 @@ def test_the_proxy_loads_no_panel_and_no_bokeh() -> None:
     code = (
         "import sys, app.cli, app.proxy.server, app.proxy.console_doors\n"
         "print([m for m in sys.modules if m.split('.')[0] in"
-        " ('panel', 'bokeh', 'holoviews', 'pandas', 'panel_material_ui', 'pages')])"
+        " ('panel', 'bokeh', 'holoviews', 'panel_material_ui', 'pages')])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"

@@ -1,0 +1,61 @@
+"""Every address of the API, in the order of the documentation."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from app.guards import Guard, Kind, Route
+from app.rest.agent import RegisterAgent
+from app.rest.base import RestHandler
+from app.rest.cluster import Cluster, Nodes, Partitions, Reservations
+from app.rest.describe import Description
+from app.rest.jobs import CancelJob, Jobs, OneJob
+from app.rest.login import OwnLogin
+from app.rest.sessions import EstimateStart, OneSession, Options, SessionLog, Sessions, StopSession
+
+PREFIX = "/api/v1"
+
+
+@dataclass(frozen=True)
+class Address:
+    """A path template (`/sessions/{session}`) below the prefix, who answers it and who may call."""
+
+    path: str
+    handler: type[RestHandler]
+    guard: Guard = Guard.USER
+
+    @property
+    def pattern(self) -> str:
+        """As a regular expression of the whole path."""
+        return PREFIX + re.sub(r"\{\w+\}", "([^/]+)", self.path.replace(".", r"\."))
+
+    @property
+    def methods(self) -> frozenset[str]:
+        """What it answers."""
+        return frozenset(self.handler.operations)
+
+
+ADDRESSES = (
+    Address("/openapi.json", Description),
+    Address("/login", OwnLogin),
+    Address("/sessions", Sessions),
+    Address("/sessions/options", Options),
+    Address("/sessions/estimate", EstimateStart),
+    Address("/sessions/{session}", OneSession),
+    Address("/sessions/{session}/stop", StopSession),
+    Address("/sessions/{session}/log", SessionLog),
+    Address("/jobs", Jobs),
+    Address("/jobs/{job}", OneJob),
+    Address("/jobs/{job}/cancel", CancelJob),
+    Address("/cluster", Cluster),
+    Address("/cluster/nodes", Nodes),
+    Address("/cluster/partitions", Partitions),
+    Address("/cluster/reservations", Reservations),
+    Address("/agent/register", RegisterAgent, Guard.AGENT),
+)
+
+ROUTES = [
+    Route(address.pattern, address.guard, address.handler, Kind.API, methods=address.methods)
+    for address in ADDRESSES
+]
