@@ -1,0 +1,126 @@
+"""What an agent may tell the console, and what it may not: only the holder of the secret, only a port."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from backend.agent.registration import is_over, signed
+from backend.sessions.life.registration import secret_of
+from tests.unit.sessions_kit import Desk, job
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def message(desk: Desk, session_id: str, **changes: Any) -> dict[str, Any]:
+    secret = changes.pop("secret", None) or secret_of(desk.box, desk.row(session_id))
+    told = {"session": session_id, "port": 40123, "node": "a1", "time_s": int(time.time()),
+            "apps": {"jupyterlab": "starting"}, **changes}  # fmt: skip
+    return signed(secret, told)
+
+
+async def test_a_signed_message_gives_the_port(desk: Desk) -> None:
+    session_id = await desk.launch(gpus=1)
+    assert desk.sessions.registered(message(desk, session_id)).status == 204
+    row = desk.row(session_id)
+    assert (row.port, row.apps) == (40123, {"jupyterlab": "starting"})
+
+
+async def test_a_registration_asks_for_an_early_look_while_the_node_is_unknown(desk: Desk) -> None:
+    session_id = await desk.launch(gpus=1)
+    kicks = desk.snapshots.kicks
+    desk.sessions.registered(message(desk, session_id))
+    assert desk.snapshots.kicks == kicks + 1
+
+
+async def test_the_host_an_agent_names_is_not_believed(desk: Desk) -> None:
+    session_id = await desk.launch(gpus=1)
+    answer = desk.sessions.registered(message(desk, session_id, node="evil.example.org", address="6.6.6.6"))
+    assert answer.status == 204
+    assert (desk.row(session_id).node, desk.row(session_id).address) == (None, None)
+    desk.look(jobs=[job(session_id, 7)])
+    assert (desk.row(session_id).node, desk.row(session_id).address) == ("a1", "10.0.0.2")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"secret": "x" * 43},
+        {"port": 22}, {"port": 0}, {"port": 65536}, {"port": "40123"}, {"port": True}, {"port": None},
+        {"time_s": 0}, {"time_s": int(time.time()) + 3600}, {"time_s": "now"}, {"time_s": None},
+        {"session": "snobodynobodyno2"},
+    ],
+)  # fmt: skip
+async def test_a_wrong_message_is_refused_and_changes_nothing(desk: Desk, changes: dict[str, Any]) -> None:
+    session_id = await desk.launch(gpus=1)
+    version = desk.row(session_id).version
+    answer = desk.sessions.registered(message(desk, session_id, **changes))
+    assert (answer.status, answer.body) == (403, None)
+    assert desk.row(session_id).version == version
+
+
+async def test_a_message_of_one_session_does_not_count_for_another(desk: Desk) -> None:
+    one, other = await desk.launch(gpus=1), await desk.launch(gpus=1)
+    forged = message(desk, other, secret=secret_of(desk.box, desk.row(one)))
+    assert desk.sessions.registered(forged).status == 403
+
+
+async def test_a_changed_message_is_refused(desk: Desk) -> None:
+    session_id = await desk.launch(gpus=1)
+    changed = {**message(desk, session_id), "port": 40999}
+    assert desk.sessions.registered(changed).status == 403
+
+
+async def test_an_older_message_replayed_changes_nothing(desk: Desk) -> None:
+    session_id = await desk.launch(gpus=1)
+    old = message(desk, session_id, port=40001, time_s=int(time.time()) - 10)
+    desk.sessions.registered(old)
+    desk.sessions.registered(message(desk, session_id, port=40002))
+    assert desk.sessions.registered(old).status == 204
+    assert desk.row(session_id).port == 40002
+
+
+async def test_a_session_that_is_over_is_told_so_with_a_signature(desk: Desk) -> None:
+    session_id = await desk.launch(gpus=1)
+    sent = message(desk, session_id)
+    desk.rows.change(session_id, lambda row: {"state": "ended"})
+    answer = desk.sessions.registered(sent)
+    assert answer.status == 410
+    import json
+
+    assert is_over(
+        secret_of(desk.box, desk.row(session_id)), sent, json.dumps(dict(answer.body or {})).encode()
+    )
+
+
+async def test_only_the_sessions_own_apps_and_known_states_are_kept(desk: Desk) -> None:
+    session_id = await desk.launch(gpus=1)
+    desk.sessions.registered(message(desk, session_id, apps={"jupyterlab": "<b>", "shell": "ready", "x": 1}))
+    assert desk.row(session_id).apps == {"jupyterlab": "starting"}
+
+
+async def test_a_repeated_message_writes_nothing(desk: Desk) -> None:
+    session_id = await desk.launch(gpus=1)
+    desk.sessions.registered(message(desk, session_id))
+    version = desk.row(session_id).version
+    desk.sessions.registered(message(desk, session_id))
+    assert desk.row(session_id).version == version
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(
+        st.sampled_from(["session", "port", "node", "time_s", "apps", "mac", "extra"]),
+        st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.text())),
+    )
+)
+def test_nonsense_is_refused(desk: Desk, nonsense: dict[str, Any]) -> None:
+    assert desk.sessions.registered(nonsense).status == 403
