@@ -100,7 +100,7 @@ def _reasons(reasons: tuple[tuple[str, int], ...]) -> list[tuple[str, int]]:
 def mine(services: Services, viewer: Viewer | None) -> Message:
     """What is the person's own: sessions and counts of jobs."""
     assert viewer is not None  # noqa: S101 - a personal topic is made for a person
-    running, pending = own_jobs(services.snapshots.current, viewer.name)
+    running, pending = own_jobs(services.snapshots.current, viewer.name, viewer.uid)
     sessions = services.sessions.list(viewer, ended=True, limit=MOST_SESSIONS)
     return {
         "jobs": {"running": running, "pending": pending},
@@ -108,9 +108,9 @@ def mine(services: Services, viewer: Viewer | None) -> Message:
     }
 
 
-def own_jobs(snapshot: Snapshot, name: str) -> tuple[int, int]:
-    """A person's running and pending jobs; an array counts as its tasks."""
-    return _jobs_by_user(_Same(snapshot.jobs.table)).get(name, (0, 0))
+def own_jobs(snapshot: Snapshot, name: str, uid: int | None = None) -> tuple[int, int]:
+    """A person's running and pending jobs, by uid where it is known; an array counts as its tasks."""
+    return _jobs_by_user(_Same(snapshot.jobs.table)).get(name if uid is None else uid, (0, 0))
 
 
 class _Same:
@@ -127,18 +127,17 @@ class _Same:
 
 
 @lru_cache(maxsize=2)
-def _jobs_by_user(same: _Same) -> dict[str, tuple[int, int]]:
-    """Running and pending tasks of everybody, counted once for each look at the queue."""
-    live = same.table.select(["user", "state", "array_pending"])
+def _jobs_by_user(same: _Same) -> dict[str | int, tuple[int, int]]:
+    """Running and pending tasks of everybody by name and by uid, counted once for each look at the queue."""
+    live = same.table.select(["user", "uid", "state", "array_pending"])
     live = live.filter(pc.is_in(live["state"], value_set=pa.array(["RUNNING", "PENDING"])))
-    counts: dict[str, tuple[int, int]] = {}
-    for row in live.group_by(["user", "state"]).aggregate([("array_pending", "sum")]).to_pylist():
-        running, pending = counts.get(row["user"], (0, 0))
+    counts: dict[str | int, tuple[int, int]] = {}
+    for row in live.group_by(["user", "uid", "state"]).aggregate([("array_pending", "sum")]).to_pylist():
         tasks = row["array_pending_sum"] or 0
-        if row["state"] == "RUNNING":
-            counts[row["user"]] = (running + tasks, pending)
-        else:
-            counts[row["user"]] = (running, pending + tasks)
+        for who in (row["user"], row["uid"]):
+            running, pending = counts.get(who, (0, 0))
+            is_running = row["state"] == "RUNNING"
+            counts[who] = (running + tasks, pending) if is_running else (running, pending + tasks)
     return counts
 
 

@@ -15,6 +15,7 @@ from backend.cluster.views import job as find_job
 from backend.identity import Viewer, policy
 from backend.launcher import LauncherError
 from backend.services import Services
+from backend.sessions import SessionError
 from backend.store import audit
 from pages.parts.desk import Action, Desk, Refused, number, text
 from pages.parts.jobrows import COLUMNS, job_row
@@ -90,10 +91,10 @@ def scope_of(snapshot: Snapshot, viewer: Viewer, scope: str) -> pa.Table:
     """The jobs the viewer may see; only their own unless `scope` is "all"."""
     table = snapshot.jobs.table
     if scope == "own":
-        return visible_jobs(table, viewer.name)
+        return visible_jobs(table, viewer.name, uid=viewer.uid)
     if policy.allowed(viewer, "jobs.all"):
         return table
-    return visible_jobs(table, viewer.name, viewer.coordinates)
+    return visible_jobs(table, viewer.name, viewer.coordinates, uid=viewer.uid)
 
 
 def list_jobs(services: Services, viewer: Viewer, query: Query) -> Message:
@@ -160,7 +161,7 @@ def job_detail(services: Services, viewer: Viewer, job_id: int) -> Message:
         "whole_array": row["array_job_id"] is not None and not TASK.fullmatch(row["label"]),
         "session": own[0].id if own else None,
         "may_cancel": not over and policy.allowed(viewer, "job.cancel", row),
-        "own": row["user"] == viewer.name,
+        "own": row["uid"] == viewer.uid if viewer.uid is not None else row["user"] == viewer.name,
     }
 
 
@@ -190,7 +191,10 @@ async def cancel_action(desk: Desk, args: dict[str, Any]) -> Message:
     # Of an array, the number of its last task is the array's own: the label names the one task.
     target = detail["label"] if TASK.fullmatch(detail["label"]) else str(job_id)
     try:
-        await services.launcher.call(viewer.name, "cancel", job_id=target)
+        user = await desk.run(services.sessions.unix_user, viewer)
+        await services.launcher.call(user, "cancel", job_id=target)
+    except SessionError as refusal:
+        raise Refused(f"The job was not cancelled. {refusal}") from refusal
     except LauncherError as error:
         await desk.run(_note, services, viewer, job_id, "failed")
         raise Refused(f"The job was not cancelled: {error.message}") from error

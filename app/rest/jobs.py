@@ -18,6 +18,7 @@ from backend.store import audit
 
 JOB = schemas.of_rows(JOBS, {"words": TEXT})
 SORTABLE = tuple(name for name in JOBS.names if not pa.types.is_nested(JOBS.field(name).type))
+_TASK = re.compile(r"[0-9]+[_+][0-9]+")
 _LISTS = {
     "state": "states",
     "user": "users",
@@ -34,17 +35,23 @@ def seen_by(viewer: Viewer, snapshot: Snapshot, scope: str) -> pa.Table:
     """The jobs of the viewer alone (`own`), or all the viewer may see (`all`)."""
     table = snapshot.jobs.table
     if scope == "own":
-        return visible_jobs(table, viewer.name)
+        return visible_jobs(table, viewer.name, uid=viewer.uid)
     if policy.allowed(viewer, "jobs.all"):
         return table
-    return visible_jobs(table, viewer.name, viewer.coordinates)
+    return visible_jobs(table, viewer.name, viewer.coordinates, uid=viewer.uid)
 
 
 def with_words(row: dict[str, Any], snapshot: Snapshot, viewer: Viewer) -> dict[str, Any]:
     """A job's row with the reason it waits or ended in words."""
-    words = reason_in_words(row, snapshot, own=row["user"] == viewer.name)
+    own = row["uid"] == viewer.uid if viewer.uid is not None else row["user"] == viewer.name
+    words = reason_in_words(row, snapshot, own=own)
     found: dict[str, Any] = plain({**row, "words": words})
     return found
+
+
+def one_task(row: dict[str, Any]) -> str:
+    """What to name so that this row alone is meant: an array's last task has the array's own number."""
+    return row["label"] if _TASK.fullmatch(row["label"]) else str(row["job_id"])
 
 
 class Jobs(RestHandler):
@@ -153,7 +160,8 @@ class CancelJob(OneJobHandler):
         if row["state"] in ENDED_STATES:
             raise Problem(409, "Conflict", "The job is over.")
         try:
-            await self.services.launcher.call(self.viewer.name, "cancel", job_id=row["job_id"])
+            user = await self.run(self.services.sessions.unix_user, self.viewer)
+            await self.services.launcher.call(user, "cancel", job_id=one_task(row))
         except LauncherError as error:
             await self.run(self._note, row["job_id"], "failed")
             raise error

@@ -70,14 +70,21 @@ def allowed(viewer: Viewer | None, action: str, target: Any = None) -> bool:
         return True
     if target is None:
         return False
-    if "owner" in rule.relations and _owner(target) == viewer.name:
+    if "owner" in rule.relations and _owns(viewer, target):
         return True
     return "coordinator" in rule.relations and _get(target, "account") in viewer.coordinates
 
 
-def _owner(target: Any) -> str | None:
+def _owns(viewer: Viewer, target: Any) -> bool:
+    """A session is its owner's by name; a job by uid where both are known, since the scheduler may know the
+    person by another name (on one's own machine the console's account is called as one likes)."""
     owner = _get(target, "owner")
-    return owner if owner is not None else _get(target, "user")
+    if owner is not None:
+        return bool(owner == viewer.name)
+    uid = _get(target, "uid")
+    if uid is not None and viewer.uid is not None:
+        return bool(uid == viewer.uid)
+    return bool(_get(target, "user") == viewer.name)
 
 
 def _get(target: Any, name: str) -> Any:

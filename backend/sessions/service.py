@@ -421,6 +421,13 @@ class Sessions:
         self._people[key] = (time.monotonic(), person)
         return person
 
+    def unix_user(self, viewer: Viewer) -> str:
+        """The Unix account that acts for the person. Raises SessionError where there is none."""
+        try:
+            return self._person(viewer).name
+        except NoAccount as refusal:
+            raise SessionError(str(refusal)) from refusal
+
     def _person_or_refuse(self, viewer: Viewer) -> UnixPerson:
         try:
             return self._person(viewer)

@@ -65,9 +65,11 @@ def _has_flag(jobs: pa.Table, flag: str) -> pa.Array:
     return pa.array(has)
 
 
-def visible_jobs(jobs: pa.Table, user: str, accounts: Iterable[str] = ()) -> pa.Table:
-    """The jobs of this person and those in the accounts the person coordinates."""
-    own = pc.equal(jobs["user"], user)
+def visible_jobs(
+    jobs: pa.Table, user: str, accounts: Iterable[str] = (), *, uid: int | None = None
+) -> pa.Table:
+    """The jobs of this person (by uid where it is known) and those in the accounts the person coordinates."""
+    own = pc.equal(jobs["user"], user) if uid is None else pc.equal(jobs["uid"], uid)
     led = list(accounts)
     return jobs.filter(
         pc.or_(own, pc.is_in(jobs["account"], value_set=pa.array(led, pa.string()))) if led else own
