@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from bokeh.document import Document
 from panel.models.esm import ESMEvent
 
-from backend.identity import Viewer
+from backend.identity import Viewer, policy
 from backend.services import Services
 from pages.parts.topics import to_json
 
@@ -38,6 +38,10 @@ class Refused(Exception):
     def __init__(self, message: str, problems: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(message)
         self.problems = problems
+
+
+class SignedOut(Exception):
+    """The document's login is over; its socket is about to be closed."""
 
 
 class Desk:
@@ -91,12 +95,11 @@ class Desk:
         task.add_done_callback(self._tasks.discard)
 
     async def _do(self, number: int, name: str, args: dict[str, Any]) -> None:
-        action = self._actions.get(name)
-        if action is None:
-            self._answer(number, {"error": "The console has been updated: reload the page."})
-            return
         try:
-            result = await action(self, args)
+            result = await (await self._admitted(name))(self, args)
+        except SignedOut:
+            self.live.leave(self)
+            self._answer(number, {"error": "signed-out"})
         except Refused as refusal:
             problems = [{"field": field, "message": message} for field, message in refusal.problems]
             self._answer(number, {"error": str(refusal), "problems": problems})
@@ -107,6 +110,20 @@ class Desk:
         else:
             if number:
                 self._answer(number, {"ok": result})
+
+    async def _admitted(self, name: str) -> Action:
+        """The action, if the login still holds and may see the action's page. Raises SignedOut, Refused."""
+        viewer = await self.run(self.services.identity.viewer_of, self.viewer.login_id)
+        if viewer is None:
+            raise SignedOut
+        self.viewer = viewer
+        action = self._actions.get(name)
+        if action is None:
+            raise Refused("The console has been updated: reload the page.")
+        page, _, rest = name.partition(".")
+        if rest and not policy.allowed(viewer, f"page:{page}"):
+            raise Refused("This page is not open to you.")
+        return action
 
     def _answer(self, number: int, answer: dict[str, Any]) -> None:
         if number:

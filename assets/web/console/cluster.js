@@ -12,6 +12,8 @@ import {badge, drawer, empty, facts, go, meter, skeleton, stat, toggle} from "./
 export const title = "Cluster"
 export const topics = () => ["cluster", "home"]
 
+const FILTERS_FROM = 6 // fewer nodes are seen at a glance
+
 const state = (app) => (app.state.cluster ??= {detail: null, error: "", asked: ""})
 
 export const enter = (app) => look(app)
@@ -76,7 +78,7 @@ export function view(app) {
   return {
     body: [
       h("div", {class: "head"}, h("h1", {}, "Cluster"),
-        h("p", {class: "sub"}, overview && overview.totals.nodes ? `${many(overview.totals.nodes, "node")}, ${count(overview.totals.nodes_idle)} idle, ${count(overview.totals.nodes_down)} unavailable` : " ")),
+        h("p", {class: "sub"}, overview && overview.totals.nodes ? `${many(overview.totals.nodes, "node")}, ${count(overview.totals.nodes_idle)} idle${overview.totals.nodes_down ? `, ${count(overview.totals.nodes_down)} unavailable` : ""}` : " ")),
       totals(overview),
       cluster ? nodes(app, cluster) : h("section", {class: "block", key: "nodes"}, skeleton(8)),
       cluster ? partitions(app, cluster) : null,
@@ -118,7 +120,7 @@ function nodes(app, cluster) {
           h("button", {type: "button", "aria-pressed": String(!table), onclick: () => app.query({view: null}, {replace: true})}, icon("grid"), "Map"),
           h("button", {type: "button", "aria-pressed": String(table), onclick: () => app.query({view: "table"}, {replace: true})}, icon("table"), "Table")))),
     all.length ? [
-      filters(app, cluster, all),
+      all.length >= FILTERS_FROM ? filters(app, cluster, all) : null,
       h("p", {class: "quiet-text result-count", role: "status"}, rows.length === all.length ? `${many(all.length, "node")}` : `${count(rows.length)} of ${many(all.length, "node")}`),
       rows.length === 0 ? empty("No node matches", "Take a filter away to see more.", h("button", {type: "button", class: "button", onclick: () => app.query({state: null, partition: null, gpu: null, find: null})}, "Clear filters"))
         : table ? nodeTable(app, cluster, rows) : nodeMap(app, cluster, rows),
@@ -145,17 +147,15 @@ function filters(app, cluster, all) {
         const [tone, glyph, word] = NODE_LOOKS[kind]
         return h("button", {type: "button", class: `pill look-${tone}`, key: kind, "aria-pressed": String(chosen.includes(kind)), onclick: () => flip(kind)},
           h("span", {class: "swatch", "aria-hidden": "true"}, glyph), word, h("span", {class: "pill-note num"}, count(kinds.get(kind))))
-      })),
+      }),
+      h("span", {class: "find", key: "find"}, icon("search"),
+        h("input", {type: "search", "aria-label": "Find nodes by name", placeholder: "Node name", value: query.get("find") || "", oninput: (event) => app.query({find: event.target.value.trim()}, {replace: true})}))),
     cluster.partitions.length > 1 ? h("div", {class: "filter", role: "group", "aria-label": "Partition"}, h("span", {class: "filter-label"}, "Partition"),
       cluster.partitions.slice(0, 24).map((entry) => h("span", {key: entry.name, class: "pill-wrap"}, toggle(entry.name, query.get("partition") === entry.name, () => only("partition", entry.name), entry.nodes)))) : null,
-    h("div", {class: "filter", role: "group", "aria-label": "GPU"}, h("span", {class: "filter-label"}, "GPU"),
-      gpus.size ? [
+    gpus.size ? h("div", {class: "filter", role: "group", "aria-label": "GPU"}, h("span", {class: "filter-label"}, "GPU"),
         h("span", {class: "pill-wrap", key: "any"}, toggle("any", query.get("gpu") === "any", () => only("gpu", "any"))),
         [...gpus].sort((a, b) => b[1] - a[1]).map(([kind, number]) => h("span", {class: "pill-wrap", key: `g-${kind}`}, toggle(model(kind), query.get("gpu") === kind, () => only("gpu", kind), number))),
-        h("span", {class: "pill-wrap", key: "none"}, toggle("none", query.get("gpu") === "none", () => only("gpu", "none"))),
-      ] : null,
-      h("span", {class: "find", key: "find"}, icon("search"),
-        h("input", {type: "search", "aria-label": "Find nodes by name", placeholder: "Node name", value: query.get("find") || "", oninput: (event) => app.query({find: event.target.value.trim()}, {replace: true})}))))
+        h("span", {class: "pill-wrap", key: "none"}, toggle("none", query.get("gpu") === "none", () => only("gpu", "none")))) : null)
 }
 
 // -- partitions and reservations ---------------------------------------------------------------------------

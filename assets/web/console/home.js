@@ -75,11 +75,12 @@ function quick(app, cluster) {
     const free = Object.fromEntries((cluster ? cluster.gpus : []).map((gpu) => [gpu.type, gpu]))
     body = h("ul", {class: "quick"}, state.quick.entries.slice(0, QUICK_ROWS).map((entry) => {
       const gpu = entry.gpu_type ? free[entry.gpu_type] : null
-      const note = gpu ? (gpu.free ? `${gpu.free} free` : "none free, will wait") : entry.gpu_type ? "" : "no GPU"
+      const cpus = cluster ? cluster.totals.cpus_free : null
+      const note = gpu ? (gpu.free ? `${count(gpu.free)} free` : "none free, will wait") : entry.gpu_type || cpus === null ? "" : cpus ? `${many(cpus, "CPU")} free` : "none free, will wait"
       return h("li", {key: entry.gpu_type || "cpu"},
         h("button", {type: "button", class: "quick-row", onclick: () => confirmLaunch(app, entry)},
           h("span", {class: "quick-what"}, `${state.quick.app_title} on ${entry.gpu_type ? model(entry.gpu_type) : "CPUs"}`),
-          h("span", {class: "quick-note num" + (gpu && !gpu.free ? " none" : "")}, note), icon("right")))
+          h("span", {class: "quick-note num" + (note.startsWith("none") ? " none" : "")}, note), icon("right")))
     }))
   }
   return h("section", {class: "block", "aria-labelledby": "home-launch", key: "launch"},
@@ -158,11 +159,12 @@ function figures(app, cluster) {
 }
 
 function gpus(app, cluster) {
+  if (cluster && !cluster.gpus.length && cluster.totals.nodes) return null
   return h("section", {class: "block", "aria-labelledby": "home-gpus", key: "gpus"},
     h("div", {class: "block-head"}, h("h2", {id: "home-gpus"}, "Free GPUs"), go(app, "/cluster?gpu=any", {class: "more"}, "Node map")),
     !cluster ? skeleton(4)
       : cluster.gpus.length ? h("div", {class: "meters"}, cluster.gpus.map((gpu) => gpuRow(gpu)))
-        : empty("No GPUs", "The cluster has none, or its nodes have not been read yet."))
+        : h("p", {class: "quiet-text"}, "The nodes have not been read yet."))
 }
 
 function queueStat(app, value, label, href) {

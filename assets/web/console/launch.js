@@ -219,7 +219,7 @@ function timeField(app, own, group) {
 
 function accountField(app, own, group) {
   const {options, request} = own
-  if (!options.accounts.length) return null
+  if (options.accounts.length < 2 && options.accounts[0]?.name === request.account) return null
   const few = options.accounts.length <= 5
   return group("account", "Account to charge", few
     ? pills({label: "Account", value: request.account, onpick: (value) => choose(app, {account: value}), options: options.accounts.map((item) => ({value: item.name, label: item.name, title: item.description}))})

@@ -30,7 +30,7 @@ export function nodeMap(app, cluster, rows) {
         h("p", {class: "map-title"}, h("strong", {}, name), h("span", {class: "quiet-text"}, ` ${many(entries.length, "node")}${kind ? ` · ${entries[0][1][GPUS]} × ${model(kind)}` : ""}`)),
         h("div", {class: "tiles"}, entries.map(([node, row]) => tile(node, row, density, node === open, node === first))))
     }),
-    legend())
+    legend(rows.some(([, row]) => row[GPUS])))
 }
 
 function tile(name, row, density, open, first) {
@@ -59,9 +59,9 @@ function gpus(row) {
   return h("span", {class: "gpus", style: {"--all": String(shown), "--used": String(used)}})
 }
 
-const legend = () =>
+const legend = (gpus_) =>
   h("p", {class: "legend"},
-    h("span", {}, h("span", {class: "gpus", style: {"--all": "2", "--used": "1"}}), " GPU in use, free"),
+    gpus_ ? h("span", {}, h("span", {class: "gpus", style: {"--all": "2", "--used": "1"}}), " GPU in use, free") : null,
     h("span", {}, h("span", {class: "tile-cpus sample"}, h("i", {style: {width: "60%"}})), " share of CPUs in use"),
     h("span", {}, "Arrow keys move between nodes, Enter opens one."))
 

@@ -258,11 +258,12 @@ def jobs_on_node(snapshot: Snapshot, node: str) -> pa.Table:
             pc.not_equal(jobs["node_list"], ""),
         )
     )
-    return _where(
+    here = _where(
         holding,
         "node_list",
         lambda text: text == node or (("[" in text or "," in text) and node in hosts(text)),
     )
+    return holding.filter(here)
 
 
 def queue_summary(snapshot: Snapshot) -> QueueSummary:
