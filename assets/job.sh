@@ -16,10 +16,11 @@ if [ -z "${found:-}" ]; then
     exit 2
 fi
 
-if [ "${SLURM_JOB_NUM_NODES:-1}" -gt 1 ]; then
-    # one agent a node; the first node's runs the apps, and its end ends the others. The step takes no
-    # processors away from what the person starts with srun, and is bound to none
-    exec srun --overlap --ntasks-per-node=1 --cpu-bind=none --mpi=none --wait=5 --kill-on-bad-exit=1 \
-        -- "$found" -I "$folder/agent.pyz" run "$folder/session.json"
+others=$((${SLURM_JOB_NUM_NODES:-1} - 1))
+if [ "$others" -gt 0 ]; then
+    # an agent on each further node. The step takes no processors away from what the person starts with srun
+    # and is bound to none; it ends with this script, whose exit status is the job's
+    srun --overlap --nodes="$others" --ntasks="$others" --ntasks-per-node=1 --exclude="$SLURMD_NODENAME" \
+        --cpu-bind=none --mpi=none "$found" -I "$folder/agent.pyz" stand-by &
 fi
 exec "$found" -I "$folder/agent.pyz" run "$folder/session.json"

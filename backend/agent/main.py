@@ -1,4 +1,7 @@
-"""`agent.pyz run SESSION.JSON`: exit status 0 ended as it should, 1 no app runs, 2 can't run this."""
+"""`agent.pyz run SESSION.JSON` on a job's first node, `agent.pyz stand-by` on its others.
+
+Exit status: 0 ended as it should, 1 no app runs, 2 can't run this.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,13 @@ from .supervisor import ENDING, CannotRun, Session
 
 
 def main(argv: list[str]) -> int:
-    """Run a session on its first node; on its other nodes keep the step open and do nothing yet."""
+    """The command line."""
+    if argv == ["stand-by"]:
+        return _stand_by()
     if len(argv) != 2 or argv[0] != "run":
-        print("usage: agent.pyz run SESSION.JSON", file=sys.stderr)  # noqa: T201
+        print("usage: agent.pyz run SESSION.JSON | stand-by", file=sys.stderr)  # noqa: T201
         return 2
     try:
-        if os.environ.get("SLURM_NODEID", "0") != "0":
-            return _stand_by()
         return asyncio.run(_run(Path(argv[1])))
     except (SpecError, CannotRun) as error:
         log(str(error))
@@ -36,7 +39,7 @@ async def _run(spec_path: Path) -> int:
 
 
 def _stand_by() -> int:
-    """Wait for the end: srun ends this task when the first node's ends."""
+    """Keep the node's step open until the job ends."""
     awaited = set(ENDING)
     signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     signal.sigwait(awaited)

@@ -19,8 +19,10 @@ import pytest
 from backend.agent import supervisor
 from backend.agent.spec import AgentSpec, AppSpec
 from backend.sessions.apps import base_path
+from backend.sessions.job import agent_zipapp
 from tests.unit.agent_kit import (
     JUPYTER,
+    PYTHON,
     SESSION,
     Console,
     StartedAgent,
@@ -250,11 +252,12 @@ def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
 
 
 def test_on_further_nodes_it_stands_by(tmp_path: Path) -> None:
-    with console() as door, StartedAgent(tmp_path, session(tmp_path, door), SLURM_NODEID="1") as agent:
-        time.sleep(0.7)
-        assert agent.process.poll() is None
-        assert agent.terminate() == 0
-        assert not door.messages
+    (tmp_path / "agent.pyz").write_bytes(agent_zipapp())
+    waiting = subprocess.Popen([PYTHON, "-I", str(tmp_path / "agent.pyz"), "stand-by"])
+    with pytest.raises(subprocess.TimeoutExpired):
+        waiting.wait(0.7)
+    waiting.terminate()
+    assert waiting.wait(5) == 0
 
 
 @as_root

@@ -8,6 +8,7 @@ import os
 import ssl
 import subprocess
 import sys
+import time
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -26,14 +27,15 @@ def recorder(folder: Path, name: str) -> None:
     """A program on PATH that writes its arguments, one a line in hex, into `arguments`."""
     path = folder / name
     path.write_text(
-        f'#!{sys.executable}\nimport sys\nif "-c" in sys.argv: sys.exit(0)\n'
-        f'open({str(folder / "arguments")!r}, "w").write("\\n".join(a.encode().hex() for a in sys.argv))\n'
+        f'#!{sys.executable}\nimport os, sys\nif "-c" in sys.argv: sys.exit(0)\n'
+        f'open({str(path) + ".new"!r}, "w").write("\\n".join(a.encode().hex() for a in sys.argv))\n'
+        f"os.rename({str(path) + '.new'!r}, {str(path) + '.arguments'!r})\n"
     )
     path.chmod(0o755)
 
 
-def run_script(tmp_path: Path, folder: str, **env: str) -> list[str]:
-    """The argument list that the script ends in, programs replaced by recorders."""
+def run_script(tmp_path: Path, folder: str, name: str = "python3", **env: str) -> list[str]:
+    """The argument list that the program `name` is given; programs are replaced by recorders."""
     tools = tmp_path / "tools"
     tools.mkdir()
     recorder(tools, "python3")
@@ -46,7 +48,15 @@ def run_script(tmp_path: Path, folder: str, **env: str) -> list[str]:
         check=True,
         timeout=20,
     )
-    return [bytes.fromhex(line).decode() for line in (tools / "arguments").read_text().splitlines()]
+    return arguments(tools / f"{name}.arguments")
+
+
+def arguments(file: Path) -> list[str]:
+    """What a recorder wrote."""
+    until_s = time.monotonic() + 10
+    while not file.exists() and time.monotonic() < until_s:
+        time.sleep(0.02)  # the step is started beside the script
+    return [bytes.fromhex(line).decode() for line in file.read_text().splitlines()]
 
 
 @pytest.mark.parametrize("folder", ["/home/anna/s1", "/home/a b/$(touch owned) `touch owned`;'\"\n*", "-n"])
@@ -57,10 +67,11 @@ def test_the_folder_is_one_argument_whatever_its_name(tmp_path: Path, folder: st
 
 
 def test_on_several_nodes_each_gets_an_agent(tmp_path: Path) -> None:
-    argv = run_script(tmp_path, "/f o", SLURM_JOB_NUM_NODES="3")
-    assert argv[0].endswith("srun")
-    assert {"--overlap", "--ntasks-per-node=1"} <= set(argv)
-    assert argv[-4:] == ["-I", "/f o/agent.pyz", "run", "/f o/session.json"]
+    argv = run_script(tmp_path, "/f o", "srun", SLURM_JOB_NUM_NODES="3", SLURMD_NODENAME="n1")
+    assert {"--overlap", "--ntasks-per-node=1", "--nodes=2", "--exclude=n1"} <= set(argv)
+    assert argv[-3:] == ["-I", "/f o/agent.pyz", "stand-by"]
+    first = arguments(tmp_path / "tools" / "python3.arguments")
+    assert first[1:] == ["-I", "/f o/agent.pyz", "run", "/f o/session.json"]
 
 
 def test_without_a_python_that_will_do_the_job_says_so(tmp_path: Path) -> None:
