@@ -332,7 +332,10 @@ class Logins:
                 ):
                     if now - max(login.input_s, self._inputs.get(login.id, 0.0)) < self._settings.idle_s:
                         holding.add(login.id)
-        return set(wanted) - holding
+        ended = set(wanted) - holding
+        for login_id in ended:  # another process may have ended it: its kept answer is void too
+            self.forget(login_id)
+        return ended
 
     def sweep(self) -> list[str]:
         """Write waiting inputs, end what has run out, clear away what ended long ago; gives the ended ids."""

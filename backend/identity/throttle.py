@@ -5,9 +5,9 @@ Keys and what they count:
   account's failures weigh on an address only until the account itself is slowed: a thousand tries at one name
   are that name's matter, a few tries at each of many names are the address's.
 - `browser:DIGEST`: in a browser in which the person signed in before, this alone counts.
-- `directory:DN`: wrong passwords passed on to the directory. Strangers may use up half of `lockout_after`,
-  the rest is kept for known browsers, and all together never pass on more: so the directory never locks
-  anyone because of us.
+- `directory:DN`: wrong passwords passed on to the directory. All together never pass on more than
+  `lockout_after`, so the directory locks nobody because of us; a third of it (at least one) is kept for known
+  browsers, so strangers can't use up the person's own tries.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ class PassedOn:
         self, db: Database, *, most: int, window_s: int, known: bool, clock: Callable[[], float] = time.time
     ) -> None:
         self._db = db
-        self._most = most if known else most - most // 2
+        kept = max(1, most // 3) if most > 1 else 0
+        self._most = most if known else most - kept
         self._window_s = window_s
         self._clock = clock
 

@@ -33,7 +33,7 @@ print(won)
 
 
 def race(tmp_path: Path, now_s: float, code: str, cookies: Sequence[Sequence[str]]) -> int:
-    """As many processes as there are lists of cookies try the code, at the same moment; gives how often it won."""
+    """One process for each list of cookies tries the code at the same moment; gives how often it won."""
     start = tmp_path / "start"
     running = [
         subprocess.Popen(

@@ -277,4 +277,4 @@ def test_any_value_for_any_key_is_taken_or_refused_by_name(key: str, value: obje
     try:
         load_settings(None, {}, {key: value})
     except SettingsError as error:
-        assert error.key.startswith(key.split(".")[0])
+        assert error.key.startswith(key.split(".", maxsplit=1)[0])

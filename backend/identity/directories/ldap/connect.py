@@ -116,6 +116,7 @@ class Servers:
                 auto_referrals=False,
                 receive_timeout=math.ceil(self._settings.timeout_s),
                 check_names=False,
+                auto_escape=False,  # what goes into a filter is escaped where it is put in
             )
             connection.open(read_server_info=False)
             if self._settings.tls == "starttls" and not connection.start_tls(read_server_info=False):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from ldap3.core.exceptions import LDAPInvalidDnError
-from ldap3.utils.conv import escape_filter_chars
 from ldap3.utils.dn import parse_dn
 
 SPECIAL = frozenset(',+"\\<>;=#')
+PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.@=,")
 PRINCIPAL = re.compile(r"[A-Za-z0-9._-]+")
 CLUSTER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,127}\$?")
 
@@ -17,14 +17,20 @@ class BadName(ValueError):
     """A name that no directory entry can have."""
 
 
+def escape_filter_value(value: str) -> str:
+    """`value` as it may stand in a filter (RFC 4515). More than must be is escaped: ldap3 trims blanks at the
+    ends."""
+    return "".join(chr(byte) if byte in PLAIN else f"\\{byte:02x}" for byte in value.encode())
+
+
 def person_filter(template: str, name: str) -> str:
     """`template` with `{name}` replaced by the escaped name."""
-    return template.replace("{name}", escape_filter_chars(name))
+    return template.replace("{name}", escape_filter_value(name))
 
 
 def equals(attribute: str, value: str) -> str:
     """A filter for one attribute's value."""
-    return f"({attribute}={escape_filter_chars(value)})"
+    return f"({attribute}={escape_filter_value(value)})"
 
 
 def any_of(filters: list[str]) -> str:
@@ -61,7 +67,7 @@ def bind_name(template: str, name: str) -> str:
 def plain_dn(dn: str) -> str:
     """The same text for the same distinguished name, however it is written; the text itself if it is none."""
     try:
-        parts = parse_dn(dn)
+        parts = parse_dn(dn, strip=True)
     except (LDAPInvalidDnError, IndexError):
         return dn.casefold().strip()
     return ",".join(f"{kind.strip().casefold()}={_plain_value(value)}" for kind, value, _ in parts)
