@@ -87,12 +87,23 @@ def opened(options: argparse.Namespace) -> Iterator[Services]:
     settings = settings_of(options)
     data_dir = settings.instance.data_dir
     check_owner(data_dir)
-    if not data_dir.exists():
-        raise Failed(f"there is no data folder {data_dir}: start the console once, or set CARME_DATA")
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failed(f"the data folder {data_dir} can't be made: {error.strerror}") from error
     from backend.services import open_services
+    from backend.store import DatabaseUnusable, KeyUnusable, UpgradeBlocked
 
     with as_owner(data_dir):
-        yield open_services(settings)
+        try:
+            services = open_services(settings)
+        except (DatabaseUnusable, KeyUnusable, UpgradeBlocked) as error:
+            raise Failed(f"{error} (carme doctor says more)") from error
+        try:
+            yield services
+        finally:
+            services.identity.close()
+            services.db.close()
 
 
 def actor() -> str:
