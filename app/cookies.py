@@ -45,6 +45,4 @@ class Cookies:
         )
 
     def clear(self, handler: RequestHandler, name: str) -> None:
-        handler.set_cookie(
-            self.name(name), "", path="/", secure=self.secure, httponly=True, samesite="Lax", max_age=0
-        )
+        handler.clear_cookie(self.name(name), path="/", secure=self.secure, httponly=True, samesite="Lax")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import re
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import TypeVar
@@ -33,6 +34,7 @@ T = TypeVar("T")
 FIXED_SESSION = ("bokeh-session-id", "bokeh-token")
 FIXED_SESSION_HEADER = "Bokeh-Session-Id"
 SUBPROTOCOL = "Sec-WebSocket-Protocol"
+CONTROL = re.compile(r"[\x00-\x20\x7f\\]|%[01][0-9a-f]|%7f|%5c", re.IGNORECASE)  # in no path of ours
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -78,7 +80,7 @@ class Gate:
     async def admit(self, request: HTTPServerRequest, visit: Visit) -> None:
         """Fill in who it is and let the request pass, or raise Refusal."""
         route = visit.route
-        if route.guard is Guard.CLOSED:
+        if route.guard is Guard.CLOSED or CONTROL.search(request.path):
             raise NotFound
         self._check_host(request, visit)
         if request.method not in route.methods:
@@ -197,10 +199,13 @@ class Gate:
             return
         token = request.headers.get(csrf.HEADER, "") or form_field(request, body, csrf.FIELD)
         if visit.viewer is not None:
-            if not self._identity.check_csrf(visit.viewer.login_id, token):
-                raise Refusal(403, "The page was out of date. Load it again and repeat what you did.")
-        elif not self.forms.good(token, visit.cookie if visit.pending else ""):
-            raise Refusal(403, "The page had been open for long. Go back, load it again and repeat what you did.")
+            good = self._identity.check_csrf(visit.viewer.login_id, token)
+        else:
+            good = visit.pending is not None and self.forms.good(token, visit.cookie)
+        if guard is Guard.ENTRY:  # the form may have been loaded before another tab signed in
+            good = good or self.forms.good(token)
+        if not good:
+            raise Refusal(403, "The page was out of date. Load it again and repeat what you did.")
 
     def entry_token(self, visit: Visit) -> str:
         """The token for the forms of the page that answers this visit."""

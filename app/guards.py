@@ -56,10 +56,3 @@ class Route:
     @cached_property
     def regex(self) -> re.Pattern[str]:
         return re.compile(self.pattern if self.pattern.endswith("$") else self.pattern + "$")
-
-    def example(self) -> str:
-        """A path that the route answers, for tests and documentation."""
-        path = self.pattern.rstrip("$").replace("/?", "/" if self.pattern in ("/?", "/?$") else "")
-        path = re.sub(r"\(\?![^)]*\)", "", path)
-        path = re.sub(r"\((?:\?P<\w+>|\?:)?(?:[^()]|\([^()]*\))*\)", "x", path)
-        return path.replace("\\", "")

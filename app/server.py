@@ -9,7 +9,6 @@ import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import panel as pn
 from bokeh.server.server import BaseServer
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
@@ -120,7 +119,8 @@ def build_server(services: Services, pages: Sequence[Page] = PAGES) -> ConsoleSe
 
 def run_web(settings: Settings) -> None:
     """Serve the console until SIGTERM or SIGINT. Raises what the data folder and the port raise."""
-    pn.extension("material-ui", reconnect=True)
+    for chatty in ("bokeh", "panel", "tornado.access"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     asyncio.run(_serve(settings))
 
 

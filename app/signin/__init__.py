@@ -20,7 +20,7 @@ ROUTES = [
     Route("/login/code", Guard.HALF, CodeHandler, methods=FORM),
     Route("/login/enrol", Guard.HALF, EnrolHandler, methods=FORM),
     Route("/setup", Guard.ENTRY, SetupHandler, methods=FORM),
-    Route("/logout", Guard.ENTRY, SignOutHandler, methods=FORM),
+    Route("/logout", Guard.USER, SignOutHandler, methods=FORM),
     Route("/logout/everywhere", Guard.USER, SignOutEverywhereHandler, methods=POST),
     Route("/api/session", Guard.USER, StateHandler, Kind.API),
     Route("/api/session/touch", Guard.USER, TouchHandler, Kind.API, POST),
