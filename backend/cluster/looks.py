@@ -195,8 +195,8 @@ class _Ended:
 
     def take(self, answer: pa.Table, now_s: float) -> None:
         self.rows = answer.filter(pc.equal(answer["job_id"], self.job_id))
-        ended = self.rows.num_rows and self.rows["end_s"][-1].as_py() is not None
-        if ended:
+        last = self.rows.slice(self.rows.num_rows - 1).to_pylist() if self.rows.num_rows else []
+        if last and last[0]["end_s"] is not None and last[0]["state"] in ENDED_STATES:
             self.due_s = float("inf")
         else:
             self.later(now_s)

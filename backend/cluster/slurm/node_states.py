@@ -71,5 +71,7 @@ def node_state(shown: str) -> tuple[str, list[str]]:
             flags.append(flag)
         elif word:
             flags.append(FLAG_ALIASES.get(word, word))
+        elif not marks and base:  # a "+" with nothing behind it is the mark of a completing node
+            flags.append(SUFFIXES["+"])
         flags.extend(marks)
     return base or "UNKNOWN", list(dict.fromkeys(flags))

@@ -233,7 +233,8 @@ def reason_parts(text: str) -> tuple[str, str, int | None]:
     stamps = [match for match in _STAMP.finditer(text) if moment(match[2]) is not None]
     if not stamps:
         return " ".join(plain(text).split()), "", None
-    stamp = stamps[0]  # Slurm puts its own behind the first line; what comes after is the writer's text
+    # Slurm stamps the first line: the end of a text of one line, before the rest of a longer one
+    stamp = stamps[-1] if not text[stamps[-1].end() :].strip() else stamps[0]
     words = f"{text[: stamp.start()]} {text[stamp.end() :]}"
     return " ".join(words.split()), stamp[1], moment(stamp[2])
 
