@@ -101,15 +101,6 @@ def install_packages() -> None:
         _install(missing)
 
 
-def open_fuse(device: Path = Path("/dev/fuse")) -> bool:
-    """Whether people may use FUSE, which SIF files need; as root on a machine without udev, let them."""
-    if not device.exists():
-        return False
-    if device.stat().st_mode & 0o666 != 0o666 and os.getuid() == 0:
-        device.chmod(0o666)
-    return device.stat().st_mode & 0o666 == 0o666
-
-
 def _make_prefix(out: Path) -> None:
     """Unpack apptainer and the libraries it needs newer than the release's, whole or not at all."""
     lib = LIB[platform.machine()]
