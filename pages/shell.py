@@ -37,6 +37,7 @@ def live_of(services: Services) -> Live:
 
 async def watch(desk: Desk, args: dict[str, Any]) -> None:
     """The topics that the page shows from now on."""
+    desk.live.start()
     keys, have = args.get("keys"), args.get("have")
     if isinstance(keys, list) and isinstance(have, dict):
         await desk.live.watch(desk, [key for key in keys if isinstance(key, str)], have)

@@ -110,7 +110,6 @@ class Live:
 
     async def watch(self, seat: Seat, names: Iterable[str], have: Mapping[str, str]) -> None:
         """Let the seat watch these topics and no others; it is sent those of which it has another version."""
-        self.start()
         topics = [self.topics[name] for name in names if name in self.topics]
         wanted = {topic.key(seat.viewer): topic for topic in topics}
         for key, room in self.rooms.items():
