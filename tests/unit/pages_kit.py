@@ -1,7 +1,7 @@
-"""What the tests of pages share: real services on an empty data folder, with a snapshot that the test publishes.
+"""What the tests of pages share: real services on an empty data folder, with a snapshot the test publishes.
 
-- `World(folder)`: services, `publish(part=rows)` is the collector's next look, `fail(part, why)` a look that failed.
-- `Sitter`: an open document as the live data sees one; keeps what it is sent, and the topics that follow from it.
+- `World(folder)`: services; `publish(part=rows)` is the collector's next look, `fail(part, why)` one that failed.
+- `Sitter`: an open document as the live data sees one; keeps what it is sent and the topics that follow.
 """
 
 from __future__ import annotations

@@ -98,8 +98,8 @@ def test_a_job_of_another_and_one_that_is_not_are_refused_alike(world: World) ->
 @pytest.mark.parametrize(
     "args",
     [
-        {"sort": "work_dir; drop"}, {"state": ["NO_SUCH"]}, {"state": "RUNNING"}, {"user": [1]}, {"offset": "1"},
-        {"offset": True}, {"text": "x" * 400}, {"who": 1},
+        {"sort": "work_dir; drop"}, {"state": ["NO_SUCH"]}, {"state": "RUNNING"}, {"user": [1]},
+        {"offset": "1"}, {"offset": True}, {"text": "x" * 400}, {"who": 1},
     ],
 )  # fmt: skip
 def test_a_question_the_page_does_not_ask_is_refused(args: dict[str, Any]) -> None:
