@@ -340,7 +340,7 @@ class Slurm:
 
     def _command(self, argv: list[str]) -> None:
         status, output, errors = run(argv, self.environment, COMMAND_TIMEOUT_S)
-        if status != 0:
+        if status != 0 or "error:" in errors:  # scancel exits 0 for a job that is not there
             raise refusal(errors or output)
 
 

@@ -114,7 +114,7 @@ class Reconciler:
             "confirmed": True,
             "reason": words,
             "exit_code": exit_code[:16],
-            "start_s": job["start_s"] if job["start_s"] and not job.get("start_expected") else None,
+            "start_s": job["start_s"] if job["node_list"] and not job.get("start_expected") else None,
             "start_expected": False,
             "end_s": job["end_s"] or now_s(),
             "account": job["account"] or row.account,

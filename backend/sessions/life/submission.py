@@ -142,7 +142,7 @@ def prepare(
         apps=(app_spec(session_id, request.app, _app_options(settings, request, runtime)),),
         runtime=_runtime_spec(settings, runtime, request, images),
         work_dir=request.work_dir,
-        bind_host=settings.agent.bind_host,
+        bind_host="127.0.0.1" if settings.scheduler.kind == "local" else settings.agent.bind_host,
         title=request.title,
     )
     row = models.Session(

@@ -243,7 +243,7 @@ def _with_share(request: LaunchRequest, facts: Facts) -> LaunchRequest:
     cpus, memory_mb = node["cpus"] or 1, node["memory_mb"] or 0
     share = request.gpus / max(1, _total_gpus(node, request)) if request.gpus else 1.0
     if not request.cpus:
-        wanted = min(MOST_CPUS, int(cpus * share)) if request.gpus else min(CPUS_WITHOUT_GPU, cpus)
+        wanted = min(MOST_CPUS, int(cpus * share)) if request.gpus else min(CPUS_WITHOUT_GPU, cpus // 2)
         request = replace(request, cpus=max(1, wanted))
     if not request.memory_mb and memory_mb:
         wanted_mb = min(int(memory_mb * share), request.cpus * MEMORY_A_CPU_MB)
