@@ -1,6 +1,6 @@
 """What the tests of pages share: real services on an empty data folder, with a snapshot the test publishes.
 
-- `World(folder)`: services; `publish(part=rows)` is the collector's next look, `fail(part, why)` one that failed.
+- `World(folder)`: services; `publish(part=rows)` is the collector's next look, `fail(part, why)` a failed one.
 - `Sitter`: an open document as the live data sees one; keeps what it is sent and the topics that follow.
 """
 

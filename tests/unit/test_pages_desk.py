@@ -180,10 +180,11 @@ def desks_of(document: Document) -> list[weakref.ref[Desk]]:
 def test_a_document_that_is_gone_leaves_no_desk_behind(world: World) -> None:
     document = build(world, "/")
     (desk,) = desks_of(document)
+    context = SimpleNamespace(id="gone", _document=document)
     callbacks = list(document.callbacks.session_destroyed_callbacks)
     while callbacks:
-        callbacks.pop()(SimpleNamespace(id="gone"))
+        callbacks.pop()(context)
     document.clear()
-    del document
+    del document, context
     gc.collect()
     assert desk() is None
