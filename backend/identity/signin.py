@@ -291,7 +291,7 @@ class SignIn(Core):
         """The one-time link that makes the first admin, to be printed at start; None when there is an
         account."""
         token = self.people_kept.setup_token() if self.needs_setup() else None
-        return f"{self.settings.web.public_url}/setup/{token}" if token else None
+        return f"{self.settings.web.public_url}/setup?token={token}" if token else None
 
     def setup_link_good(self, token: str) -> bool:
         return self.needs_setup() and self.people_kept.setup_holds(token)
