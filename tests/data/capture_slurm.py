@@ -2,8 +2,8 @@
 
     SLURM_CONF=… python -m tests.data.capture_slurm tests/data/slurm-22.05
 
-Run it against a cluster of the harness with jobs in as many states as possible, never against a site's: names of
-machines and the kernel are replaced, names of people and jobs are not.
+Run it against a cluster of the harness with jobs in as many states as possible, never against a site's: names
+of machines and the kernel are replaced, names of people and jobs are not.
 """
 
 from __future__ import annotations

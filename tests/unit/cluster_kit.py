@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from backend.cluster import SCHEMAS, Part, Snapshot
+from backend.cluster import JOBS, SCHEMAS, Part, Snapshot
 from backend.cluster.slurm.command import Marks
 
 CAPTURED = Path(__file__).parents[1] / "data" / "slurm-22.05"
@@ -55,7 +55,7 @@ def job_row(job_id: int = 1, **more: Any) -> dict[str, Any]:
         "dependency": "",
         "exit_code": "",
     }
-    return row | more
+    return dict.fromkeys(JOBS.names) | row | more
 
 
 def running(job_id: int, **more: Any) -> dict[str, Any]:

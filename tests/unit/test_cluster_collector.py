@@ -280,9 +280,12 @@ def test_an_unexpected_error_of_one_task_stops_no_other(
 
 
 def test_two_collectors_never_serve_one_folder(tmp_path: Path) -> None:
-    with _only_one(tmp_path / "collector.lock"):
-        with pytest.raises(CollectorRunning), _only_one(tmp_path / "collector.lock"):
-            pass
+    with (
+        _only_one(tmp_path / "collector.lock"),
+        pytest.raises(CollectorRunning),
+        _only_one(tmp_path / "collector.lock"),
+    ):
+        pass
     with _only_one(tmp_path / "collector.lock"):
         pass
 

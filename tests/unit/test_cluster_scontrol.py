@@ -14,7 +14,8 @@ from tests.unit.cluster_kit import captured
 NODE = (
     "NodeName={name} Arch=x86_64 CPUAlloc=6 CPUTot=64 CPULoad=0.36 ActiveFeatures=a100,ib Gres=gpu:a100:4 "
     "GresUsed=gpu:a100:2(IDX:0-1) NodeAddr=10.0.0.1 OS=Linux 6.1 #1 SMP  RealMemory=256000 AllocMem=6024 "
-    "State={state} Partitions=gpu  BootTime=1795350293 CfgTRES=cpu=64,mem=250G,gres/gpu=4 AllocTRES=cpu=6,gres/gpu=2"
+    "State={state} Partitions=gpu  BootTime=1795350293 "
+    "CfgTRES=cpu=64,mem=250G,gres/gpu=4 AllocTRES=cpu=6,gres/gpu=2"
 )
 
 

@@ -13,7 +13,7 @@ from backend.cluster.slurm.jobs import job_format, parse_jobs
 from tests.unit.cluster_kit import captured, captured_marks
 
 MARKS = Marks("<field>", "<row>\n")
-PLAIN = {name: "N/A" for name in FIELDS} | {
+PLAIN = dict.fromkeys(FIELDS, "N/A") | {
     "JobID": "7",
     "JobArrayID": "7",
     "Name": "job",

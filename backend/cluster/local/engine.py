@@ -242,8 +242,10 @@ class Engine:
             return self._lost(job)
         now_s = time.time()
         if job.asked_to_end_s is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)  # again: it may have been asked before it could hear
             if now_s - job.asked_to_end_s > 3 * GRACE_S:
-                self._kill(job)
+                self._kill_below(pid)
             return False
         memory_mb = memory_of(runner.below(pid)) >> 20
         job.memory_peak_mb = max(job.memory_peak_mb, memory_mb)
@@ -289,10 +291,6 @@ class Engine:
         why = "This machine was started anew." if job.boot != self._boot else "Its processes were killed."
         self._over(job, job.ending or "NODE_FAIL", "0:9", job.why or why)
         return True
-
-    def _kill(self, job: Job) -> None:
-        if job.runner is not None and runner.start_ticks(job.runner[0]) == job.runner[1]:
-            self._kill_below(job.runner[0])
 
     @staticmethod
     def _kill_below(pid: int) -> None:

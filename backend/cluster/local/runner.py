@@ -35,22 +35,27 @@ class Runner:
 
     def run(self) -> None:
         """From taking the job on to the note of its end."""
+        signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             fd = os.open(self.folder / "started", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
             return
         with os.fdopen(fd, "w") as note:
             note.write(f"{os.getpid()} {start_ticks(os.getpid())}\n")
-        signal.signal(signal.SIGTERM, self._ask)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         begun_s = time.time()
+        if self.asked_to_end_s is not None:
+            self._note(0, signal.SIGTERM, begun_s, "")
+            return
         try:
             process = self._start()
         except OSError as error:
             self._note(127, 0, begun_s, f"{error.filename or self.spec['argv'][0]}: {error.strerror}")
             return
+        if self.asked_to_end_s is not None:  # while it was being started
+            send(signal.SIGTERM)
         status = self._wait_for(process.pid)
         self._end_the_rest()
         code = os.waitstatus_to_exitcode(status)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from backend.cluster.model import ENDED_STATES, Snapshot
 from backend.cluster.views.amounts import amount, as_duration
 from backend.cluster.views.limits import Case, is_limit, limit_in_words
-from backend.cluster.views.words import ENDED, STATE, WAITING
+from backend.cluster.views.words import ENDED, STATE, TEXTS, WAITING
 
 Job = Mapping[str, Any]
 
@@ -40,7 +40,7 @@ def _waits(job: Job, reason: str, snapshot: Snapshot, *, own: bool) -> str:
         return words + _maintenance(job, snapshot)
     if word in WAITING:
         return WAITING[word] + (f" ({detail})" if detail else "")
-    return f"Slurm says: {reason}"
+    return TEXTS.get(reason) or f"Slurm says: {reason}"
 
 
 # -- reasons with facts of their own ---------------------------------------------------------------

@@ -57,6 +57,12 @@ WAITING = {
     "AssocGrpBilling": "The account's limit on billing is reached.",
 }
 
+# texts that Slurm writes in place of a reason
+TEXTS = {
+    "job requeued in held state": "It was put back in the queue and is held: release it to let it start.",
+    "launch failed requeued held": "It could not be started and is held: release it to try again.",
+}
+
 # of a job that ended
 ENDED = {
     "NonZeroExitCode": "It ended with an error",
