@@ -196,4 +196,5 @@ def _structure(origin: Any, text: str) -> Any:
 def show(value: Any) -> str:
     """What was found, short enough for one line."""
     text = json.dumps(value, default=str) if isinstance(value, str | Mapping | list) else repr(value)
+    text = re.sub(r"(//[^/@:\s]*):[^@\s]*@", r"\1:***@", text)  # a URL's password
     return text if len(text) <= 120 else text[:117] + "..."

@@ -141,9 +141,11 @@ class Launcher:
 
 @dataclass(frozen=True)
 class Store:
-    url: Annotated[str, Uri("sqlite", "mysql+pymysql", "postgresql+psycopg")]
     password_file: Path | None
     key_file: Path | None
+    url: Annotated[str, Uri("sqlite", "mysql+pymysql", "postgresql+psycopg")] = field(
+        repr=False
+    )  # has the password
     password: str = secret()
     key: str = secret()  # base64 of 32 bytes; empty: made at first start in the data folder
 

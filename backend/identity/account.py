@@ -59,7 +59,7 @@ class Account(SignIn):
         Raises NotSignedIn, SignInRefused, Throttled, CodeRefused, PasswordExpired, DirectoryDown.
         """
         viewer, attempt = self._again(cookie, address)
-        self.check_password(attempt, password, "login.prove")
+        found = self.check_password(attempt, password, "login.prove")
         own = f"code-{attempt.own}"
         with self.db.read() as rows:
             has_factor = self.factors.has(rows, viewer.name)
@@ -68,6 +68,8 @@ class Account(SignIn):
         fresh_cookie = new_token()
         with self.db.begin() as rows:
             refusal = self._prove(rows, viewer, code if has_factor else None, fresh_cookie)
+            if refusal is None:
+                rows.get_one(Login, viewer.login_id).roles = sorted(found.roles)  # as they are by now
             outcome: Outcome = "refused" if refusal else "done"
             audit(rows, viewer.name, "login.prove", viewer.login_id, outcome, address)
         if refusal is not None:

@@ -62,8 +62,8 @@ class Factors:
         uri = pyotp.TOTP(secret).provisioning_uri(name=person, issuer_name=self._issuer)
         picture = io.BytesIO()
         segno.make(uri, error="m").save(
-            picture, kind="svg", scale=5, border=4, xmldecl=False, svgns=True, omitsize=True, dark="#000", light="#fff",
-            title="QR code for your authenticator app",
+            picture, kind="svg", scale=5, border=4, xmldecl=False, svgns=True, omitsize=True,
+            dark="#000", light="#fff", title="QR code for your authenticator app",
         )  # fmt: skip
         groups = " ".join(re.findall("....", secret))
         return Enrolment(uri, groups, picture.getvalue().decode().strip())

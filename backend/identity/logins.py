@@ -8,20 +8,24 @@ second.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session as DbSession
 
 from backend.identity.viewer import EndedLogin, LoginInfo, LoginTimes, Viewer
 from backend.store import CONSOLE, Database, audit, digest, new_token
 from backend.store.models import Login, Person
 from config import Login as LoginSettings
+
+log = logging.getLogger("carme.identity")
 
 PASSWORD_STAGE = "password"  # noqa: S105 - the name of a stage
 FULL_STAGE = "full"
@@ -52,6 +56,7 @@ class Logins:
         self._clock = clock
         self._lock = threading.Lock()
         self._kept: dict[str, _Kept] = {}
+        self._keys: dict[str, str] = {}  # login id → key in _kept
         self._generation = 0
         self._inputs: dict[str, float] = {}  # login id → last input known here
         self._written: dict[str, float] = {}
@@ -123,14 +128,11 @@ class Logins:
             kept = self._read(key)
         if kept is None or not self._holds(kept):
             return None
+        return self._as_fresh(kept)
+
+    def _as_fresh(self, kept: _Kept) -> Viewer:
         fresh = self._clock() - kept.proved_s <= self._settings.fresh_s
-        if fresh == kept.viewer.fresh:
-            return kept.viewer
-        viewer = kept.viewer
-        return Viewer(
-            viewer.name, viewer.display_name, viewer.uid, viewer.roles, viewer.login_id, viewer.mail,
-            viewer.coordinates, fresh,
-        )  # fmt: skip
+        return kept.viewer if fresh == kept.viewer.fresh else replace(kept.viewer, fresh=fresh)
 
     def _holds(self, kept: _Kept) -> bool:
         now = self._clock()
@@ -164,18 +166,19 @@ class Logins:
             if generation == self._generation:  # nothing was ended while we read
                 if len(self._kept) >= MOST_KEPT:
                     self._kept.clear()
-                self._kept[key] = kept
+                    self._keys.clear()
+                self._kept[key], self._keys[login.id] = kept, key
         return kept
 
     def viewer_of(self, login_id: str) -> Viewer | None:
         """The same by the login's public id, for a page that is already open."""
-        for kept in list(self._kept.values()):
-            if kept.viewer.login_id == login_id and time.monotonic() - kept.read_at <= KEEP_S:
-                return kept.viewer if self._holds(kept) else None
+        kept = self._kept.get(self._keys.get(login_id, ""))
+        if kept is not None and time.monotonic() - kept.read_at <= KEEP_S and self._holds(kept):
+            return self._as_fresh(kept)
         with self._db.read() as rows:
             key = rows.scalar(select(Login.digest).where(Login.id == login_id, Login.ended_s.is_(None)))
         kept_now = self._read(key) if key else None
-        return kept_now.viewer if kept_now is not None and self._holds(kept_now) else None
+        return self._as_fresh(kept_now) if kept_now is not None and self._holds(kept_now) else None
 
     def half(self, rows: DbSession, cookie: str) -> Login | None:
         """The login of a cookie that has shown its password and nothing more."""
@@ -216,7 +219,7 @@ class Logins:
             if due:
                 self._written[login_id] = now
         if due:
-            self._writer.submit(self._write_inputs, {login_id: now})
+            self._writer.submit(self._write_in_background, {login_id: now})
 
     def flush(self) -> None:
         """Write what `touch` has noted and not written yet."""
@@ -227,6 +230,12 @@ class Logins:
             self._write_inputs(waiting)
         done: Future[None] = self._writer.submit(lambda: None)
         done.result()
+
+    def _write_in_background(self, inputs: dict[str, float]) -> None:
+        try:
+            self._write_inputs(inputs)
+        except SQLAlchemyError as error:  # the next touch or sweep writes a later time
+            log.warning("the idle clock was not written: %s", error)
 
     def _write_inputs(self, inputs: dict[str, float]) -> None:
         idle_s = self._settings.idle_s
@@ -267,8 +276,7 @@ class Logins:
     def forget(self, login_id: str) -> None:
         with self._lock:
             self._generation += 1
-            for key in [k for k, kept in self._kept.items() if kept.viewer.login_id == login_id]:
-                del self._kept[key]
+            self._kept.pop(self._keys.pop(login_id, ""), None)
             self._inputs.pop(login_id, None)
             self._written.pop(login_id, None)
 

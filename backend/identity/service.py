@@ -5,19 +5,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
+from sqlalchemy import delete
+
 from backend.identity.admin import Admin
+from backend.identity.core import KNOWN_FOR_S
 from backend.identity.directories import LdapDirectory
 from backend.identity.errors import DirectoryDown
+from backend.identity.throttle import FORGET_S
 from backend.identity.viewer import DirectoryStatus, EndedLogin, LoginTimes, Viewer
 from backend.store import same
+from backend.store.models import KnownBrowser, OneTimeLink, Throttle
 
 PROBE_EVERY_S = 10.0
+PRUNE_EVERY_S = 3600.0
+DAY_S = 86400
 
 
 class Identity(Admin):
     """Thread-safe and blocking (`viewer` when warm and `touch` take microseconds)."""
 
     _probed_at = 0.0
+    _pruned_at = float("-inf")
 
     # Logins, asked at every request
 
@@ -56,7 +64,21 @@ class Identity(Admin):
         if not self.directory_status().ok and now - self._probed_at > PROBE_EVERY_S:
             self._probed_at = now
             self.probe_directory()
+        if now - self._pruned_at > PRUNE_EVERY_S:
+            self._pruned_at = now
+            self._prune()
         return self.logins_kept.sweep()
+
+    def _prune(self) -> None:
+        """Clear away what no longer decides anything: strangers can make rows here by guessing names."""
+        now = int(self.clock())
+        forgotten_s = max(FORGET_S, self.settings.ldap.lockout_window_s) + DAY_S
+        with self.db.begin() as rows:
+            rows.execute(
+                delete(Throttle).where(Throttle.window_s < now - forgotten_s, Throttle.next_s < float(now))
+            )
+            rows.execute(delete(OneTimeLink).where(OneTimeLink.expires_s < now - DAY_S))
+            rows.execute(delete(KnownBrowser).where(KnownBrowser.created_s < now - KNOWN_FOR_S))
 
     def coordinates_by(self, ask: Callable[[str], frozenset[str]]) -> None:
         """Who coordinates which Slurm accounts: asked of the snapshot, which this package doesn't know."""

@@ -16,6 +16,7 @@ import ipaddress
 import time
 from collections.abc import Callable
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as DbSession
 
 from backend.identity.errors import Throttled
@@ -137,8 +138,13 @@ def address_key(address: str) -> str:
 
 
 def _row(rows: DbSession, key: str) -> Throttle:
+    """The key's row, locked until the transaction ends."""
     row = rows.get(Throttle, key, with_for_update=True)
     if row is None:
-        row = Throttle(key=key, failures=0, passed_on=0, in_flight=0, window_s=0, next_s=0.0)
-        rows.add(row)
+        try:
+            with rows.begin_nested():
+                rows.add(Throttle(key=key, failures=0, passed_on=0, in_flight=0, window_s=0, next_s=0.0))
+        except IntegrityError:  # another process was first
+            rows.expire_all()
+        row = rows.get_one(Throttle, key, with_for_update=True)
     return row

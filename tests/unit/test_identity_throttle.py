@@ -10,6 +10,7 @@ from backend.identity import DirectoryDown, NotAllowedHere, SignInRefused, Throt
 from backend.identity.directories import Budget, DirectoryPerson
 from backend.identity.throttle import PassedOn, Throttles, address_key
 from backend.store import Database
+from backend.store.models import Throttle
 from tests.unit.identity_kit import PASSWORD, Clock, Kit, LockingDirectory, kit
 
 
@@ -280,3 +281,15 @@ def test_one_who_may_not_use_the_console_is_told_so_and_signs_in_to_nothing(tmp_
     with pytest.raises(NotAllowedHere, match="may not use this console"):
         k.identity.sign_in_password("ada", PASSWORD)
     assert k.identity.people("console") == []
+
+
+def test_what_decides_nothing_any_more_is_cleared_away(tmp_path: Path) -> None:
+    k = kit(tmp_path)
+    for number in range(5):
+        wrong(k, f"person{number}")
+    with k.db.read() as rows:
+        assert rows.query(Throttle).count() == 6
+    k.clock.forward(2 * 86400)
+    k.identity.sweep()
+    with k.db.read() as rows:
+        assert rows.query(Throttle).count() == 0

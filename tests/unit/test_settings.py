@@ -208,6 +208,13 @@ def test_a_database_password_in_an_open_file_is_refused(tmp_path: Path) -> None:
     assert "s3cret" not in str(error)
 
 
+def test_a_database_password_shows_in_no_refusal_and_no_repr(tmp_path: Path) -> None:
+    error = refusal(site(tmp_path, '[store]\nurl = "oracle://carme:s3cret@db/carme"\n'))
+    assert "s3cret" not in str(error)
+    settings = load_settings(site(tmp_path, '[store]\nurl = "mysql+pymysql://carme:s3cret@db/carme"\n'), {})
+    assert "s3cret" not in repr(settings)
+
+
 def test_a_database_password_is_put_into_the_url_escaped(tmp_path: Path) -> None:
     file = site(tmp_path, '[store]\nurl = "mysql+pymysql://carme@db/carme"\n')
     settings = load_settings(file, {"CARME_STORE__PASSWORD": "a/b@c"})
