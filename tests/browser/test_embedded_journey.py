@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,16 +28,24 @@ def fresh_console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
     console.stop()
 
 
+def printed_link(console: Console) -> str:
+    """The set-up link, as it appears in the terminal."""
+    deadline = time.monotonic() + 10
+    while not (found := re.search(rf"{re.escape(console.url)}/setup\S+", console.log)):
+        assert time.monotonic() < deadline, console.log
+        time.sleep(0.1)
+    return found[0]
+
+
 def test_a_newcomer_gets_from_the_printed_link_to_a_running_notebook_and_stops_it(
     browser: Browser, fresh_console: Console
 ) -> None:
     console = fresh_console
-    link = re.search(rf"{re.escape(console.url)}/setup\S+", console.log)
-    assert link, console.log
+    link = printed_link(console)
     me = SignedUp(getpass.getuser() if os.getuid() else "root", "a long enough Passphrase 1", "")
     page = browser.new_page()
 
-    page.goto(link[0])
+    page.goto(link)
     page.get_by_label("User name").fill(me.name)
     page.get_by_label("Password", exact=True).fill(me.password)
     page.get_by_label("Password again").fill(me.password)
