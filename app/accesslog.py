@@ -9,12 +9,11 @@ from tornado.web import RequestHandler
 
 log = logging.getLogger("carme.access")
 
-SECRET_PATH = re.compile(r"^(/setup/)[^/?]+")
 UNPRINTABLE = re.compile(r"[^\x21-\x7e]")
 
 
 def log_request(handler: RequestHandler) -> None:
-    """One line a request: never the query, never the secret of a set-up link, never a byte that starts a line."""
+    """One line a request: never the query, never a byte that could start a line of its own."""
     request = handler.request
     visit = getattr(request, "visit", None)
     who = visit.viewer.name if visit is not None and visit.viewer is not None else "-"
@@ -33,8 +32,8 @@ def log_request(handler: RequestHandler) -> None:
 
 
 def shown_path(path: str) -> str:
-    return printable(SECRET_PATH.sub(r"\1…", path))[:300]
+    return printable(path)[:300]
 
 
 def printable(text: str) -> str:
-    return UNPRINTABLE.sub(lambda match: "…" if match[0] == "…" else "?", text)
+    return UNPRINTABLE.sub("?", text)

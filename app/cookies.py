@@ -1,4 +1,4 @@
-"""The console's cookies: their names, how long they live, and how they are read where another may have added one."""
+"""The console's cookies: their names, their lives, and reading them where another may have added one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_VALUES = 4  # of one name in one request
 
 
 class Cookies:
-    """Sets and reads them. Under HTTPS their names start with `__Host-`: no other host, no other path can set those."""
+    """Sets and reads them. Under HTTPS their names start with `__Host-`: no other host can set those."""
 
     def __init__(self, *, secure: bool) -> None:
         self.secure = secure

@@ -1,7 +1,8 @@
 """No other site, and no app of a session, may act with a person's cookies.
 
-Two checks, both on the server: where the request comes from (Origin, Sec-Fetch-Site), and a token that another origin
-can't know: for a login an HMAC of it, for the forms before sign-in a signed one that lives for an hour.
+Two checks, both on the server: where the request comes from (Origin, Sec-Fetch-Site), and a token that
+another origin can't know: for a login an HMAC of it, for the forms before sign-in a signed one that lives for
+an hour.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def foreign(headers: HTTPHeaders, source: Source, origins: Origins) -> str:
 def reads_across(headers: HTTPHeaders) -> bool:
     """Whether another origin reads: anything but the person following a link to a page.
 
-    Browsers that don't say (an old one, plain HTTP off this machine) are held by CORS and Cross-Origin-Resource-Policy.
+    Browsers that don't say (an old one, plain HTTP off this machine) are held by CORS and
+    Cross-Origin-Resource-Policy.
     """
     if headers.get("Sec-Fetch-Site", "none") in ("same-origin", "none"):
         return False

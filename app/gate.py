@@ -1,8 +1,8 @@
 """The one gate: every request passes it before any handler exists, whoever wrote the handler.
 
-A path that is not in the route table, or is closed there, is not found. What a route asks for (`Guard`) is checked
-here and nowhere else: the login and its second factor, the role, for a websocket the Bokeh token, for a
-state-changing request its source and its token. Handlers find the outcome in `request.visit`.
+A path that is not in the route table, or is closed there, is not found. What a route asks for (`Guard`) is
+checked here and nowhere else: the login and its second factor, the role, for a websocket the Bokeh token, for
+a state-changing request its source and its token. Handlers find the outcome in `request.visit`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from backend.store import SecretBox
 log = logging.getLogger("carme.gate")
 
 T = TypeVar("T")
-FIXED_SESSION = ("bokeh-session-id", "bokeh-token")
+# `bokeh-session-id` and `bokeh-token` choose a session; Panel writes `bokeh-absolute-url` into the page raw.
+BOKEH_ARGUMENT = "bokeh-"
 FIXED_SESSION_HEADER = "Bokeh-Session-Id"
 SUBPROTOCOL = "Sec-WebSocket-Protocol"
 CONTROL = re.compile(r"[\x00-\x20\x7f\\]|%[01][0-9a-f]|%7f|%5c", re.IGNORECASE)  # in no path of ours
@@ -106,8 +107,8 @@ class Gate:
         if visit.route.guard is Guard.OPEN and visit.route.kind is Kind.API:
             return  # health checks come by address
         words = (
-            f"This console answers at {self.origins.public}. Behind a proxy, web.trusted_proxies must name it and the"
-            " proxy must pass on Host, X-Forwarded-For and X-Forwarded-Proto."
+            f"This console answers at {self.origins.public}. Behind a proxy, web.trusted_proxies must name it"
+            " and the proxy must pass on Host, X-Forwarded-For and X-Forwarded-Proto."
         )
         if visit.route.kind is Kind.PAGE and request.method == "GET" and not visit.source.proxied:
             raise Refusal(421, words, self.origins.public + (request.uri or "/"))
@@ -177,8 +178,9 @@ class Gate:
     # Bokeh's own doors
 
     def _check_bokeh(self, request: HTTPServerRequest, visit: Visit) -> None:
-        """The browser chooses no Bokeh session, and a socket opens only what its login was given for that page."""
-        if FIXED_SESSION_HEADER in request.headers or any(name in request.arguments for name in FIXED_SESSION):
+        """The browser chooses no Bokeh session; a socket opens only what its login was given for the page."""
+        chosen = any(name.lower().startswith(BOKEH_ARGUMENT) for name in request.arguments)
+        if chosen or FIXED_SESSION_HEADER in request.headers:
             raise Refusal(403, "A page's session can't be chosen.")
         if visit.route.kind is not Kind.SOCKET:
             return

@@ -1,4 +1,4 @@
-"""The base of the console's own handlers. The gate has already let the request in: none of them checks a login."""
+"""The base of the console's own handlers. The gate has let the request in: none of them checks a login."""
 
 from __future__ import annotations
 
@@ -98,12 +98,13 @@ class ConsoleHandler(RequestHandler):
         }
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Every error in words; what the program did wrong goes to the log with a number the person can tell."""
+        """Every error in words; a mistake of the program goes to the log, by a number the person can tell."""
         error = kwargs.get("exc_info", (None, None, None))[1]
         words = str(error) if isinstance(error, Refusal) else ""
         if status_code >= 500:
             reference = secrets.token_hex(4)
-            log.error("reference %s: %s %s", reference, self.request.method, self.request.path, exc_info=error)
+            what = f"{self.request.method} {self.request.path}"
+            log.error("reference %s: %s", reference, what, exc_info=error)
             words = f"Something went wrong here. The log has it under {reference}."
         self.refuse(status_code, words or _phrase(status_code))
 
@@ -114,9 +115,9 @@ class ConsoleHandler(RequestHandler):
             self.problem(status, _phrase(status), words)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        if not isinstance(value, HTTPError | Refusal) or isinstance(value, HTTPError) and value.status_code >= 500:
-            return  # write_error logs it, with its reference
-        log.debug("%s %s: %s", self.request.method, self.request.path, value)
+        if isinstance(value, Refusal) or (isinstance(value, HTTPError) and value.status_code < 500):
+            log.debug("%s %s: %s", self.request.method, self.request.path, value)
+        # write_error logs the rest, with its reference
 
 
 class RefusedHandler(ConsoleHandler):
@@ -127,7 +128,7 @@ class RefusedHandler(ConsoleHandler):
 
     async def prepare(self) -> None:
         refusal = self.refusal
-        if refusal.location and self.visit.route.kind is Kind.PAGE and self.request.method in ("GET", "HEAD", "POST"):
+        if refusal.location and self.visit.route.kind is Kind.PAGE:
             self.set_header("Cache-Control", "no-store")
             self.redirect(refusal.location, status=303 if self.request.method == "POST" else 302)
             return
@@ -135,7 +136,7 @@ class RefusedHandler(ConsoleHandler):
 
 
 def visit_of(request: HTTPServerRequest) -> Visit:
-    """The request's visit; the gate has put it there. Raises AttributeError for a request that passed no gate."""
+    """The request's visit, put there by the gate. Raises AttributeError for one that passed no gate."""
     visit: Visit = request.visit  # type: ignore[attr-defined]
     return visit
 

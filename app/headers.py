@@ -19,7 +19,7 @@ WATCH = b'<script type="module" src="/assets/login-watch.js"></script></head>'
 def policy(visit: Visit) -> str:
     """The Content-Security-Policy of one answer: own scripts only, no eval, no frame around it.
 
-    Panel's importmap and start script are inline and carry the nonce; its compiled components are blob: modules.
+    Panel's importmap and start script are inline and carry the nonce; its components are blob: modules.
     """
     host = visit.source.host
     sockets = f"ws://{host} wss://{host}" if host else ""
@@ -48,8 +48,8 @@ def wildcard(apps_url: str) -> str:
 class SecurityHeaders(OutputTransform):
     """Adds the headers, and to Bokeh's own page the nonce of its scripts and the watch on the login.
 
-    The page Bokeh writes is a fixed frame: what people and Slurm have named comes later, over the socket. Nothing of
-    theirs can be among the scripts that get the nonce (tests/unit/test_gate_headers.py holds that).
+    The page Bokeh writes is a fixed frame: what people and Slurm have named comes later, over the socket.
+    None of theirs can be among the scripts that get the nonce (tests/unit/test_gate_headers.py holds that).
     """
 
     def __init__(self, request: HTTPServerRequest) -> None:
@@ -63,7 +63,7 @@ class SecurityHeaders(OutputTransform):
             del headers[name]
         headers.pop("Server", None)
         headers["X-Content-Type-Options"] = "nosniff"
-        # Not no-referrer: with that a browser sends `Origin: null` with our own forms. No other site learns more.
+        # Not no-referrer: with that a browser sends `Origin: null` with our own forms. Others learn nothing.
         headers["Referrer-Policy"] = headers.get("Referrer-Policy") or "same-origin"
         headers["Cross-Origin-Opener-Policy"] = "same-origin"
         headers["Cross-Origin-Resource-Policy"] = "same-origin"
@@ -78,6 +78,8 @@ class SecurityHeaders(OutputTransform):
         headers["Content-Security-Policy"] = policy(visit)
         if visit.route.kind is not Kind.ASSET and "Cache-Control" not in headers:
             headers["Cache-Control"] = "no-store"
+        if visit.failed:
+            status_code = 500
         if visit.route.page and finishing and headers.get("Content-Type", "").startswith("text/html"):
             chunk = with_nonce(chunk, visit.nonce)
             if "Content-Length" in headers:
@@ -86,6 +88,6 @@ class SecurityHeaders(OutputTransform):
 
 
 def with_nonce(page: bytes, nonce: str) -> bytes:
-    """Bokeh's page with the nonce on each of its scripts and the watch on the login at the end of its head."""
+    """Bokeh's page with the nonce on each script and the watch on the login at the end of its head."""
     page = page.replace(b"</head>", WATCH, 1)
     return SCRIPT.sub(b'<script nonce="' + nonce.encode() + b'"', page)

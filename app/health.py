@@ -24,7 +24,7 @@ class HealthHandler(ConsoleHandler):
 
 
 class ReadyHandler(ConsoleHandler):
-    """Whether the database answers and there is a snapshot of the cluster; which of them doesn't is in the log."""
+    """Whether the database answers and there is a snapshot of the cluster."""
 
     async def get(self) -> None:
         self.set_header("Content-Type", "text/plain; charset=utf-8")

@@ -1,4 +1,4 @@
-"""Closes the open sockets of logins that have ended: at once in this process, within a second in the others."""
+"""Closes the open sockets of logins that have ended: at once in this process, within a second in others."""
 
 from __future__ import annotations
 

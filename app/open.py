@@ -32,7 +32,8 @@ class OpenHandler(ConsoleHandler):
             return
         origin = services.settings.apps.url.replace("{session}", session_id)
         self.visit.form_action = wildcard(services.settings.apps.url)
-        self.set_header("Referrer-Policy", "strict-origin")  # the apps' origin sees that the form is the console's
+        # The apps' origin is to see that the form is the console's.
+        self.set_header("Referrer-Policy", "strict-origin")
         self.page(
             "open.html",
             title=app,

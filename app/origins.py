@@ -54,7 +54,7 @@ class Origins:
         self._proxies = [ip_network(text) for text in settings.web.trusted_proxies]
 
     def source(self, headers: HTTPHeaders, peer: str, scheme: str = "http") -> Source:
-        """The request's source. Forwarding headers of anyone but a trusted proxy are removed from `headers`."""
+        """The request's source. Takes the forwarding headers out of `headers`, whoever sent them."""
         host = headers.get("Host", "").lower()
         chain = [part.strip() for part in headers.get("X-Forwarded-For", "").split(",") if part.strip()]
         proto = headers.get("X-Forwarded-Proto", "").rpartition(",")[2].strip().lower()
@@ -63,7 +63,7 @@ class Origins:
         for name in FORWARDED:
             headers.pop(name, None)
         if not self.trusted(peer):
-            # A proxy that we were not told of still marks what it passes on: that is never "this machine itself".
+            # A proxy that we were not told of marks what it passes on: that is never this machine itself.
             return Source(peer, scheme, host, proxied=named)
         return Source(
             address=self._client(chain) or peer,
@@ -77,7 +77,7 @@ class Origins:
         return parsed is not None and any(parsed in network for network in self._proxies)
 
     def _client(self, chain: Sequence[str]) -> str:
-        """The last address of the chain that is no proxy of ours: all before it is the client's own telling."""
+        """The last address that is no proxy of ours: those before it the client may have made up."""
         for text in reversed(chain):
             parsed = _address(text)
             if parsed is None:

@@ -1,18 +1,19 @@
 """The one module that touches what Bokeh, Panel and Tornado don't promise to keep.
 
-Pinned: Panel 1.9.4, Bokeh 3.9.2, Tornado 6.6. What is used here and is not their public interface, each held by
-tests/unit/test_gate_private.py:
+Pinned: Panel 1.9.4, Bokeh 3.9.2, Tornado 6.6. What is used here and is not their public interface, each held
+by tests/unit/test_gate_private.py:
 
-- `BokehTornado._clients` (open sockets) and `ServerConnection._socket`, `._session`, to close a login's sockets;
+- `BokehTornado._clients` (open sockets) and `ServerConnection._socket`, to close a login's sockets;
 - `tornado.web.Application.wildcard_router`, to know which rule answers before any handler exists;
-- `bokeh.server.tornado.per_app_patterns` through Panel's patches, by which the route table knows Bokeh's own doors;
-- the `request` behind a document's session context, to know whom a page is built for;
+- the patterns of Bokeh's doors of a page, as Panel's patches leave them;
+- the request behind a document's session context, to know whom a page is built for;
 - `panel.io.server.ComponentResourceHandler.parse_url_path`.
 """
 
 from __future__ import annotations
 
 import logging
+import secrets
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
@@ -23,10 +24,16 @@ from bokeh.server.auth_provider import AuthProvider
 from bokeh.server.tornado import BokehTornado
 from bokeh.server.views.ws import WSHandler
 from panel.io.application import Application
-from panel.io.state import set_curdoc
 from panel.io.handlers import FunctionHandler
 from panel.io.server import ComponentResourceHandler
-from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine, ResponseStartLine
+from panel.io.state import set_curdoc
+from tornado.httputil import (
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    HTTPServerRequest,
+    RequestStartLine,
+    ResponseStartLine,
+)
 from tornado.ioloop import IOLoop
 from tornado.routing import PathMatches, Rule
 from tornado.web import HTTPError, RequestHandler
@@ -82,14 +89,20 @@ class ConsoleApplication(Application):
 def application(title: str, build: Callable[[Viewer], Any]) -> ConsoleApplication:
     """A page from the function that builds what it shows, called once for each document."""
 
-    def fill(document: Document) -> Document:
-        request = document.session_context.request
+    def fill(document: Document) -> None:
+        request = document.session_context.request  # type: ignore[union-attr]
         viewer = visit_of(request).viewer
         if viewer is None:
             raise HTTPError(403)
         with set_curdoc(document):
-            filled: Document = pn.panel(build(viewer)).server_doc(document, title=title, location=True)
-        return filled
+            try:
+                shown = pn.panel(build(viewer))
+            except Exception:
+                reference = secrets.token_hex(4)
+                log.exception("reference %s: building %s for %s", reference, title, viewer.name)
+                visit_of(request).failed = True
+                shown = pn.pane.Str(f"Something went wrong here. The log has it under {reference}.")
+            shown.server_doc(document, title=title, location=True)  # type: ignore[attr-defined]
 
     return ConsoleApplication(FunctionHandler(fill))
 
@@ -101,7 +114,9 @@ class ConsoleTornado(BokehTornado):
     understand a path differently.
     """
 
-    def __init__(self, applications: Mapping[str, Any], gate: Gate, routes: list[Route], **options: Any) -> None:
+    def __init__(
+        self, applications: Mapping[str, Any], gate: Gate, routes: list[Route], **options: Any
+    ) -> None:
         self.gate = gate
         self._by_pattern = {route.regex.pattern: route for route in routes}
         super().__init__(applications, gate=gate, **options)
@@ -109,7 +124,9 @@ class ConsoleTornado(BokehTornado):
     def rules(self) -> list[Rule]:
         return list(self.wildcard_router.rules)
 
-    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate:
+    def find_handler(  # type: ignore[override]
+        self, request: HTTPServerRequest, **kwargs: Any
+    ) -> HTTPMessageDelegate:
         peer = getattr(request.connection.context, "address", None)  # type: ignore[union-attr]
         address = peer[0] if isinstance(peer, tuple) else "127.0.0.1"
         source = self.gate.origins.source(request.headers, address, request.protocol)
@@ -129,7 +146,12 @@ class _Guarded(HTTPMessageDelegate):
     """Asks the gate when the headers are there, and for the request's token when the body is."""
 
     def __init__(
-        self, console: ConsoleTornado, request: HTTPServerRequest, visit: Visit, target: Any, match: dict[str, Any]
+        self,
+        console: ConsoleTornado,
+        request: HTTPServerRequest,
+        visit: Visit,
+        target: Any,
+        match: dict[str, Any],
     ) -> None:
         self._console = console
         self._request = request
@@ -207,7 +229,7 @@ SHARED_ROUTES = [
 
 
 class OwnComponents(ComponentResourceHandler):
-    """Files that a component brings, of modules that are loaded and ours to give; Panel's own imports any module."""
+    """Files that a component brings, of loaded modules of ours; Panel's own handler imports any module."""
 
     def parse_url_path(self, url_path: str) -> str:
         module = url_path.partition("/")[0]

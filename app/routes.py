@@ -1,7 +1,7 @@
 """The one table of routes: every path the console answers, and who may pass.
 
-What is not in it is not found, whatever handler Bokeh, Panel or a page has brought; a test walks the server's own rules
-and fails on any that is missing here.
+What is not in it is not found, whatever handler Bokeh, Panel or a page has brought; a test walks the server's
+own rules and fails on any that is missing here.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from app.headers import SecurityHeaders
 from app.kicker import Kicker
 from app.origins import Origins
 from app.private import ConsoleTornado, GateAuth, application
-from app.routes import build_table, own_routes, page_action, patterns
+from app.routes import build_table, own_routes, patterns
 from backend.identity import Viewer
 from backend.services import Services, open_services
 from config import Settings

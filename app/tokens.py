@@ -1,6 +1,7 @@
 """What a Bokeh token says about whom it was made for.
 
-The page holds this token where its scripts can read it, so it names the login by its public id and holds no cookie.
+The page holds this token where its scripts can read it, so it names the login by its public id and holds no
+cookie.
 """
 
 from __future__ import annotations

@@ -19,4 +19,5 @@ class Visit:
     cookie: str = ""  # the cookie that says so
     browser: str = ""  # the cookie of a browser in which somebody signed in before
     nonce: str = field(default_factory=lambda: secrets.token_urlsafe(16))  # of the scripts of the answer
+    failed: bool = False  # the page could not be built: the answer shows words instead
     form_action: str = ""  # another origin that a form of the answer may be sent to

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from app.account.overview import show_account
 from app.paths import own_path
@@ -81,7 +82,7 @@ class AgainHandler(EntryHandler):
             self.go(f"{path}?said=again" if path == "/account" else path)
 
     def _form(self, error: IdentityError | None = None) -> None:
-        values = {
+        values: dict[str, Any] = {
             "next": own_path(self.get_argument("next", "/account")),
             "second_factor": self.services.settings.login.second_factor,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from app.account.changes import AGAIN
 from app.signin.enrol import show_recovery_codes
@@ -38,7 +39,12 @@ class NewFactorHandler(EntryHandler):
         except NotFresh:
             self.go(f"{AGAIN}?next={ACTION}")
             return
-        values = {"next": "/account", "action": ACTION, "enrolment": enrolment, "replacing": True}
+        values: dict[str, Any] = {
+            "next": "/account",
+            "action": ACTION,
+            "enrolment": enrolment,
+            "replacing": True,
+        }
         if error is None:
             self.page("enrol.html", **values)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from app import cookies as names
 from app.signin.entry import EntryHandler, step_two
@@ -43,7 +44,7 @@ class CodeHandler(EntryHandler):
 
     def _form(self, error: IdentityError | None = None) -> None:
         assert self.visit.pending is not None  # noqa: S101 - both callers have looked
-        values = {
+        values: dict[str, Any] = {
             "next": self.next,
             "name": self.visit.pending.name,
             "recovery": self.get_argument("kind", "") == "recovery",

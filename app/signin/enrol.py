@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from app import cookies as names
 from app.paths import query_of
@@ -55,7 +56,7 @@ class EnrolHandler(EntryHandler):
             show_recovery_codes(self, confirmed.recovery_codes, self.next)
 
     def _ask(self, error: IdentityError | None = None) -> None:
-        values = {"next": self.next, "action": ACTION, "enrolment": None, "replacing": False}
+        values: dict[str, Any] = {"next": self.next, "action": ACTION, "enrolment": None, "replacing": False}
         if error is None:
             self.page("enrol.html", **values)
         else:
@@ -65,7 +66,12 @@ class EnrolHandler(EntryHandler):
         enrolment = await self.run(
             self.services.identity.begin_enrolment, self.visit.cookie, enrolment_code, address=self.address
         )
-        values = {"next": self.next, "action": ACTION, "enrolment": enrolment, "replacing": False}
+        values: dict[str, Any] = {
+            "next": self.next,
+            "action": ACTION,
+            "enrolment": enrolment,
+            "replacing": False,
+        }
         if error is None:
             self.page("enrol.html", **values)
         else:

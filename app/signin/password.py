@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from app.signin.entry import EntryHandler, step_two
 from backend.identity import DirectoryDown, IdentityError, PasswordExpired
 
@@ -46,7 +48,7 @@ class PasswordHandler(EntryHandler):
 
     def _form(self, error: IdentityError | None = None, name: str = "") -> None:
         settings = self.services.settings
-        values = {
+        values: dict[str, Any] = {
             "next": self.next,
             "name": name,
             "directory": settings.directory.kind,

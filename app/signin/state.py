@@ -1,4 +1,4 @@
-"""The life of a login, for the script on every page: how long it has, renewing it, proving it again in place."""
+"""The life of a login, for the script on every page: how long it has, renewing it, proving it again."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TouchHandler(EntryHandler):
 
 class AgainHandler(EntryHandler):
     async def post(self) -> None:
-        """Password and code once more, in place: the same login under a new cookie, with its full time again."""
+        """Password and code once more: the same login under a new cookie, with its full time again."""
         try:
             given = json.loads(self.request.body)
             password, code = str(given["password"]), re.sub(r"\s", "", str(given.get("code", "")))

@@ -1,4 +1,4 @@
-"""A running web process for tests of the gate: the real server with real logins, in a thread, and browsers that talk to it.
+"""A running web process for tests of the gate: the real server with real logins, in a thread, and browsers.
 
 - `running(folder, **overrides)`: the server, with a few small pages in place of the console's.
 - `House.person(name)`: a local account with its second factor; `House.browser()`: cookies, forms, sockets.
@@ -100,7 +100,7 @@ class House:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except BaseException as error:  # shown by start()
+        except BaseException as error:  # noqa: BLE001 - raised by start()
             self._failed = error
             self._up.set()
 
@@ -238,7 +238,7 @@ class Browser:
         assert (full.status, full.location) == (303, "/"), full.text
 
     def enter(self, person: Person) -> None:
-        """Be signed in, without the forms: what a full login's cookie opens is another matter than how it is got."""
+        """Be signed in, without the forms: what a login opens is another matter than how it is got."""
         identity = self.house.services.identity
         with self.house.services.db.begin() as rows:
             login = identity.begin_full(
@@ -273,7 +273,7 @@ def payload(token: str) -> dict[str, Any]:
     def decode(text: str) -> bytes:
         return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
-    said: dict[str, Any] = json.loads(decode(token.split(".")[0]))
+    said: dict[str, Any] = json.loads(decode(token.split(".", maxsplit=1)[0]))
     packed = said.pop("__bk__zlib_")
     return said | json.loads(zlib.decompress(decode(packed)))
 

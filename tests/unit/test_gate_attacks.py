@@ -138,7 +138,7 @@ async def test_a_bokeh_session_cannot_be_chosen(house: House, bob: Person, way: 
         query = {"argument": f"?bokeh-session-id={session}", "token": f"?bokeh-token={token}"}.get(way, "")
         headers = {"Bokeh-Session-Id": session} if way in ("header", "both") else {}
         if way == "both":
-            query = f"?x=1&bokeh%2Dsession-id={session}"  # the name may be encoded
+            query = f"?x=1&bokeh%2Dsession-id={session}"
         assert (await user.get(path + query, headers)).status == 403
 
 
@@ -207,7 +207,9 @@ async def test_a_socket_needs_the_consoles_own_origin(house: House, bob: Person,
         assert refused.value.status == 403
 
 
-async def test_a_page_of_another_site_reads_nothing_with_the_persons_cookies(house: House, bob: Person) -> None:
+async def test_a_page_of_another_site_reads_nothing_with_the_persons_cookies(
+    house: House, bob: Person
+) -> None:
     async with house.browser() as user:
         user.enter(bob)
         for site in ("cross-site", "same-site"):
@@ -224,12 +226,21 @@ async def test_a_page_of_another_site_reads_nothing_with_the_persons_cookies(hou
 async def test_no_answer_invites_another_origin(house: House, bob: Person) -> None:
     async with house.browser() as user:
         user.enter(bob)
-        for path in ("/", "/api/session", "/static/js/bokeh.min.js", "/assets/logo.svg", "/healthz", "/nothing"):
+        for path in (
+            "/",
+            "/api/session",
+            "/static/js/bokeh.min.js",
+            "/assets/logo.svg",
+            "/healthz",
+            "/nothing",
+        ):
             got = await user.get(path, {"Origin": "http://evil.test"})
             assert not [name for name in got.headers if name.lower().startswith("access-control")], path
 
 
-@pytest.mark.parametrize("host", ["evil.test", "evil.test:5006", "localhost.evil.test", "", "a b", "localhost:x"])
+@pytest.mark.parametrize(
+    "host", ["evil.test", "evil.test:5006", "localhost.evil.test", "", "a b", "localhost:x"]
+)
 async def test_a_name_that_is_not_the_consoles_is_not_answered(house: House, bob: Person, host: str) -> None:
     async with house.browser() as user:
         user.enter(bob)
@@ -309,12 +320,20 @@ async def test_a_closed_socket_does_not_open_again_with_its_token(house: House, 
 # Doors that Panel and Bokeh would open
 
 
-async def test_components_imports_no_module(house: House, bob: Person, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_components_imports_no_module(
+    house: House, bob: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
     for signed_in in (False, True):
         async with house.browser() as user:
             if signed_in:
                 user.enter(bob)
-            for path in ("this/a/b/c", "antigravity/a/b/c", "os/path/_resources/x", "this", "panel.nothing/a/b/c"):
+            for path in (
+                "this/a/b/c",
+                "antigravity/a/b/c",
+                "os/path/_resources/x",
+                "this",
+                "panel.nothing/a/b/c",
+            ):
                 assert (await user.get(f"/components/{path}")).status in (401, 404)
     assert "this" not in sys.modules
     assert "Beautiful is better" not in capfd.readouterr().out
@@ -322,8 +341,20 @@ async def test_components_imports_no_module(house: House, bob: Person, capfd: py
 
 @pytest.mark.parametrize(
     "path",
-    ["/liveness", "/liveness?endpoint=/", "/rest", "/rest/session_info", "/rest/param", "/session_info", "/admin"]
-    + ["/panel_dist/x", "/_stcore/health", "/index", "/static/../config/default.toml", "/login/../people"],
+    [
+        "/liveness",
+        "/liveness?endpoint=/",
+        "/rest",
+        "/rest/session_info",
+        "/rest/param",
+        "/session_info",
+        "/admin",
+        "/panel_dist/x",
+        "/_stcore/health",
+        "/index",
+        "/static/../config/default.toml",
+        "/login/../people",
+    ],
 )
 async def test_panels_other_doors_are_absent(house: House, ada: Person, path: str) -> None:
     async with house.browser() as admin:

@@ -41,7 +41,9 @@ def test_every_rule_of_the_server_is_in_the_table(house: House) -> None:
     known = {route.regex.pattern for route in house.server.routes}
     for rule in house.server.tornado.rules():
         assert isinstance(rule.matcher, PathMatches), f"{rule} is no rule by path"
-        assert rule.matcher.regex.pattern in known, f"{rule.matcher.regex.pattern} is missing in app/routes.py"
+        assert rule.matcher.regex.pattern in known, (
+            f"{rule.matcher.regex.pattern} is missing in app/routes.py"
+        )
 
 
 def test_every_entry_of_the_table_is_a_rule_of_the_server(house: House) -> None:
@@ -80,7 +82,9 @@ def test_no_two_entries_share_a_pattern(house: House) -> None:
 
 def test_only_what_is_meant_to_be_open_is_open() -> None:
     table = build_table(PAGES)
-    assert {route.pattern for route in table if route.guard is Guard.OPEN and route.kind is not Kind.ASSET} == {
+    assert {
+        route.pattern for route in table if route.guard is Guard.OPEN and route.kind is not Kind.ASSET
+    } == {
         "/healthz",
         "/readyz",
     }
@@ -144,7 +148,9 @@ async def test_each_guard_lets_one_in_who_is_signed_in(house: House, bob: Person
                 assert not got.location.startswith("/login"), path
 
 
-async def test_every_change_is_refused_without_its_token_and_from_elsewhere(house: House, bob: Person) -> None:
+async def test_every_change_is_refused_without_its_token_and_from_elsewhere(
+    house: House, bob: Person
+) -> None:
     async with house.browser() as user:
         user.enter(bob)
         for route in house.server.routes:

@@ -1,0 +1,111 @@
+"""What app/private.py uses of Bokeh, Panel and Tornado beyond their promises is there and does its work."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+
+import bokeh
+import panel
+import pytest
+from bokeh.server import tornado as bokeh_tornado
+from bokeh.server.connection import ServerConnection
+from panel.io.server import ComponentResourceHandler
+from tornado.web import Application
+
+from app import private
+from app.guards import Guard
+from app.tokens import PageToken, read_token
+from tests.unit.gatehouse import House, Person, payload, running
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with running(tmp_path_factory.mktemp("house")) as house:
+        yield house
+
+
+@pytest.fixture(scope="module")
+def bob(house: House) -> Person:
+    return house.person("bob")
+
+
+def test_the_releases_are_those_it_was_tried_with() -> None:
+    assert (panel.__version__, bokeh.__version__.rpartition(".")[0]) == ("1.9.4", "3.9")
+
+
+def test_bokehs_own_doors_of_a_page_are_the_known_ones() -> None:
+    doors = [pattern[0] for pattern in bokeh_tornado.per_app_patterns]
+    assert sorted(doors) == ["/?", "/autoload.js", "/metadata", "/ws"]
+    shut = {route.pattern for route in private.page_routes("/x", "page:home") if route.guard is Guard.CLOSED}
+    assert shut == {"/x/metadata", "/x/autoload.js"}
+
+
+def test_tornado_keeps_its_rules_where_we_look() -> None:
+    assert [rule.target for rule in Application([("/x", ComponentResourceHandler)]).wildcard_router.rules]
+
+
+def test_a_connection_knows_its_socket() -> None:
+    assert "_socket" in inspect.getsource(ServerConnection.__init__)
+
+
+def test_components_are_still_resolved_by_parse_url_path() -> None:
+    assert list(inspect.signature(ComponentResourceHandler.parse_url_path).parameters)[1:] == ["path"]
+
+
+async def test_open_sockets_are_known_by_their_login(house: House, bob: Person) -> None:
+    async with house.browser() as user:
+        user.enter(bob)
+        socket = await user.socket("/ws", (await user.get("/")).token)
+        await socket.receive()
+        viewer = house.services.identity.viewer(user.cookies["carme"])
+        assert viewer is not None
+        found = [(name, login) for name, login, _ in private.open_sockets(house.server.tornado)]
+        assert ("bob", viewer.login_id) in found
+        assert private.count_documents(house.server.tornado) >= 1
+        await socket.close()
+
+
+async def test_only_loaded_modules_of_ours_reach_panels_own_look_up(house: House, bob: Person) -> None:
+    async with house.browser() as user:
+        user.enter(bob)
+        assert (
+            await user.get("/components/panel.pane.markup/Markdown/__doc__/x")
+        ).status == 403  # Panel's no
+        assert (await user.get("/components/panel.io.jupyter_executor/x/_css/x")).status == 404
+        assert (await user.get("/components/json/JSONDecoder/_css/x")).status == 404
+
+
+async def test_the_token_of_a_page_says_whom_it_is_for(house: House, bob: Person) -> None:
+    async with house.browser() as user:
+        user.enter(bob)
+        token = (await user.get("/cluster")).token
+        secret = house.services.box.derive("page token")
+        viewer = house.services.identity.viewer(user.cookies["carme"])
+        assert viewer is not None
+        assert read_token(token, secret) == PageToken("bob", viewer.login_id, "/cluster")
+        assert read_token(token, b"another secret") is None
+        assert read_token("x" * 100_000, secret) is None
+        assert payload(token)["session_expiry"] > 0
+
+
+async def test_a_page_that_fails_to_build_is_told_in_words_and_breaks_no_other(
+    house: House, bob: Person, caplog: pytest.LogCaptureFixture
+) -> None:
+    page = next(page for page in house._pages if page.path == "/cluster")
+
+    def broken(services: object, viewer: object) -> object:
+        raise RuntimeError("not for the person's eyes")
+
+    whole = page.build
+    object.__setattr__(page, "build", broken)
+    try:
+        async with house.browser() as user:
+            user.enter(bob)
+            got = await user.get("/cluster")
+            assert got.status == 500
+            assert "not for the person's eyes" not in got.text
+            assert (await user.get("/")).status == 200
+            assert any("not for the person's eyes" in (record.exc_text or "") for record in caplog.records)
+    finally:
+        object.__setattr__(page, "build", whole)
