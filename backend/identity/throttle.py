@@ -16,7 +16,8 @@ import ipaddress
 import time
 from collections.abc import Callable
 
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import insert
+from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.orm import Session as DbSession
 
 from backend.identity.errors import Throttled
@@ -138,13 +139,13 @@ def address_key(address: str) -> str:
 
 
 def _row(rows: DbSession, key: str) -> Throttle:
-    """The key's row, locked until the transaction ends."""
-    row = rows.get(Throttle, key, with_for_update=True)
-    if row is None:
-        try:
-            with rows.begin_nested():
-                rows.add(Throttle(key=key, failures=0, passed_on=0, in_flight=0, window_s=0, next_s=0.0))
-        except IntegrityError:  # another process was first
-            rows.expire_all()
-        row = rows.get_one(Throttle, key, with_for_update=True)
-    return row
+    """The key's row, made if there is none, and ours alone until the transaction ends."""
+    fresh = {"key": key, "failures": 0, "passed_on": 0, "in_flight": 0, "window_s": 0, "next_s": 0.0}
+    backend = rows.get_bind().dialect.name
+    if backend == "sqlite":
+        rows.execute(insert(Throttle).prefix_with("OR IGNORE").values(fresh))
+    elif backend == "postgresql":
+        rows.execute(postgresql.insert(Throttle).values(fresh).on_conflict_do_nothing())
+    else:  # not INSERT IGNORE: that takes a shared lock first, and two of those are a deadlock
+        rows.execute(mysql.insert(Throttle).values(fresh).on_duplicate_key_update(key=key))
+    return rows.get_one(Throttle, key, with_for_update=True)
