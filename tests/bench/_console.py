@@ -80,4 +80,6 @@ def rss_mb(pid: int) -> float:
 
 def percentile(values: Sequence[float], percent: float) -> float:
     """By linear interpolation."""
-    return statistics.quantiles(values, n=1000, method="inclusive")[round(percent * 10) - 1] if len(values) > 1 else values[0]
+    if len(values) == 1:
+        return values[0]
+    return statistics.quantiles(values, n=1000, method="inclusive")[round(percent * 10) - 1]

@@ -36,7 +36,8 @@ class Watch:
 def patch(event: str, entries: list[object]) -> tuple[str, str, str]:
     """The three frames of a PATCH-DOC message that carries one Bokeh event."""
     values = {"type": "map", "entries": entries} if entries else {"type": "map"}
-    sent = {"kind": "MessageSent", "msg_type": "bokeh_event", "msg_data": {"type": "event", "name": event, "values": values}}
+    data = {"type": "event", "name": event, "values": values}
+    sent = {"kind": "MessageSent", "msg_type": "bokeh_event", "msg_data": data}
     return json.dumps({"msgid": uuid.uuid4().hex, "msgtype": "PATCH-DOC"}), "{}", json.dumps({"events": [sent]})
 
 
@@ -76,7 +77,8 @@ async def one_page(
         model = component_id(frames[2].data)
         keys = {"type": "map", "entries": [["keys", list(TOPICS)], ["have", {"type": "map"}]]}
         question = {"type": "map", "entries": [["id", 0], ["do", "topics"], ["with", keys]]}
-        for frame in (*patch("document_ready", []), *patch("data_event", [["model", {"id": model}], ["data", question]])):
+        watch_topics = patch("data_event", [["model", {"id": model}], ["data", question]])
+        for frame in (*patch("document_ready", []), *watch_topics):
             await socket.send_str(frame)
         async for message in socket:
             if message.type is not aiohttp.WSMsgType.TEXT or '\\"t\\":' not in message.data:
@@ -117,7 +119,7 @@ def open_pages(console: Console, cookies: list[str], pages: int, watch: Watch | 
                 await asyncio.wait({task, waiting}, timeout=60, return_when=asyncio.FIRST_COMPLETED)
                 if not ready.is_set():
                     waiting.cancel()
-                    raise task.exception() or TimeoutError("a page did not open") if task.done() else TimeoutError("a page did not open")
+                    raise (task.exception() if task.done() else None) or TimeoutError("a page did not open")
             opened.set()
             while not close.is_set():
                 for task in tasks:

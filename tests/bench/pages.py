@@ -47,7 +47,8 @@ CONTENT = """() => {
     const root = find(document)
     const sheets = [...(root.adoptedStyleSheets || []), ...root.styleSheets]
     const css = sheets.flatMap((sheet) => [...sheet.cssRules].map((rule) => rule.cssText)).join("\\n")
-    const top = root instanceof ShadowRoot ? [...root.children].map((node) => node.outerHTML).join("") : document.body.innerHTML
+    const shadow = root instanceof ShadowRoot
+    const top = shadow ? [...root.children].map((node) => node.outerHTML).join("") : document.body.innerHTML
     return `<style>${css}</style>${top}`
 }"""
 

@@ -131,7 +131,12 @@ def test_another_person_gets_no_ticket_and_the_page_tells_nothing_of_the_session
         {"X-Forwarded-User": "ada", "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Prefix": "/"},
         {"X-Forwarded-Host": "localhost", "Forwarded": "for=127.0.0.1;host=localhost"},
         {"X-Remote-User": "ada", "X-Carme-Secret": "x", "X-Carme-App": "jupyterlab"},
-        {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="},
+        {
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        },
     ],
     ids=["plain", "forwarded-user", "forwarded-host", "gateway-headers", "websocket"],
 )
@@ -176,7 +181,8 @@ def test_a_ticket_works_once_and_for_its_own_session_only(of_ada: Open, of_bob: 
 
     def redeem(netloc: str) -> int:
         url = f"http://{netloc}/_carme/enter"
-        return apps_request(requests.Session(), "POST", url, data={"ticket": ticket[1]}, headers=dict(origin)).status_code
+        answer = apps_request(requests.Session(), "POST", url, data={"ticket": ticket[1]}, headers=dict(origin))
+        return answer.status_code
 
     assert redeem(bobs.netloc) in (403, 404)
     redeem(adas.netloc)
@@ -187,7 +193,8 @@ def gateway_of(cluster: Cluster, owner: str) -> tuple[str, list[str]]:
     """The port of a person's gateway and their apps' sockets, looked for on the node as root."""
     listening = cluster.run(["ss", "-Hltnp"]).stdout
     agents = cluster.run(["pgrep", "-u", owner, "-f", "agent.pyz"]).stdout.split()
-    ports = [line.split()[3].rsplit(":", 1)[1] for line in listening.splitlines() if any(f"pid={pid}," in line for pid in agents)]
+    lines = [line for line in listening.splitlines() if any(f"pid={pid}," in line for pid in agents)]
+    ports = [line.split()[3].rsplit(":", 1)[1] for line in lines]
     sockets = cluster.run(["find", "/tmp", "-type", "s", "-user", owner]).stdout.split()
     return ports[0], sockets
 
@@ -196,7 +203,8 @@ def test_on_the_node_another_unix_user_gets_403_on_the_port_and_cannot_open_the_
     cluster: Cluster, of_ada: Open
 ) -> None:
     port, sockets = gateway_of(cluster, "ada")
-    knock = cluster.run(["curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", f"https://127.0.0.1:{port}/s/x"], user="bob")
+    address = f"https://127.0.0.1:{port}/s/x"
+    knock = cluster.run(["curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", address], user="bob")
     assert knock.stdout == "403"
     assert sockets
     for path in sockets:

@@ -183,10 +183,12 @@ class Console:
         """Wait until the console answers. Raises StartFailed with the end of the log."""
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
-            with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-                with urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as answer:  # noqa: S310
-                    if answer.status == 200:
-                        return
+            with (
+                contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError),
+                urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as answer,
+            ):
+                if answer.status == 200:
+                    return
             if any(process.poll() is not None for process in self.processes):
                 break
             time.sleep(0.1)
@@ -217,9 +219,9 @@ class Console:
                 argv = (entry / "cmdline").read_bytes().split(b"\0")
             except (FileNotFoundError, ProcessLookupError, PermissionError):
                 continue
-            if b"--as-process" in argv and str(self.config).encode() in argv:
-                if argv[argv.index(b"--as-process") + 1] == role.encode():
-                    found.append(int(entry.name))
+            mine = b"--as-process" in argv and any(str(self.folder).encode() in part for part in argv)
+            if mine and argv[argv.index(b"--as-process") + 1] == role.encode():
+                found.append(int(entry.name))
         return found
 
     def kill(self, role: str) -> None:
@@ -232,15 +234,18 @@ class Console:
     def cli(self, *arguments: str, text: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `carme ARGUMENTS` on its data folder, as its owner."""
         command = [PYTHON, "-m", "app.cli", *arguments, "--config", str(self.config)]
-        if self.cluster is not None:
-            done = self.cluster.run(command, user="carme", cwd=ROOT, input=text, timeout=120)
-        else:
-            done = subprocess.run(
-                command, cwd=ROOT, input=text, capture_output=True, text=True, timeout=120, env=clean_environment()
-            )
+        done = self._run(command, text)
         if check and done.returncode != 0:
             raise AssertionError(f"carme {' '.join(arguments)} exited {done.returncode}:\n{done.stdout}{done.stderr}")
         return done
+
+    def _run(self, command: list[str], text: str = "") -> subprocess.CompletedProcess[str]:
+        if self.cluster is not None:
+            return self.cluster.run(command, user="carme", cwd=ROOT, input=text, timeout=120)
+        return subprocess.run(
+            command, check=False, cwd=ROOT, input=text, capture_output=True, text=True, timeout=120,
+            env=clean_environment(),
+        )  # fmt: skip
 
     def add_person(self, name: str, roles: Sequence[str] = ()) -> str:
         """Add a local account; gives its password."""
@@ -255,20 +260,15 @@ class Console:
     def enrol(self, name: str) -> str:
         """Give a person a second factor, as if enrolled in the browser; gives its secret in base32."""
         script = (
-            "import sys\n"
+            "import os, sys\n"
             "from pathlib import Path\n"
             "from config import load_settings\n"
             "from backend.services import open_services\n"
-            "services = open_services(load_settings(Path(sys.argv[1])))\n"
+            "services = open_services(load_settings(Path(sys.argv[1]), os.environ))\n"
             "print(services.identity.enrol_directly(sys.argv[2]))\n"
         )
         command = [PYTHON, "-c", script, str(self.config), name]
-        if self.cluster is not None:
-            done = self.cluster.run(command, user="carme", cwd=ROOT, timeout=60)
-        else:
-            done = subprocess.run(
-                command, cwd=ROOT, capture_output=True, text=True, timeout=60, env=clean_environment()
-            )
+        done = self._run(command)
         if done.returncode != 0:
             raise AssertionError(f"enrolling {name} failed:\n{done.stdout}{done.stderr}")
         return str(done.stdout).strip()

@@ -20,7 +20,7 @@ from tests.harness import Cluster, images
 from tests.harness.console import Console
 from tests.harness.errors import HarnessError
 
-FOLDER = Path("/var/tmp/carme-demo")  # noqa: S108 - root's own, 0700 where it holds secrets
+FOLDER = Path("/var/tmp/carme-demo")
 SECRETS = FOLDER / "factors.json"
 NEWS = """\
 # Welcome to the demonstration cluster

@@ -1,0 +1,206 @@
+"""The way through the proxy against JupyterLab's own socket: a long download, and a terminal's echo.
+
+Both ways are taken in turns on the same session, alone and while the web process builds pages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import socket
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.bench import Figure
+from tests.bench._console import embedded, visitor
+from tests.browser.person import SignedUp
+from tests.harness.console import Console
+from tests.harness.visitor import Visitor
+
+SIZE_BYTES = 200 * 1000 * 1000
+DOWNLOADS = 5
+ECHOES = 400
+READY_S = 90
+HIDDEN = re.compile(r'name="(\w+)" value="([^"]*)"')
+
+
+@dataclass(frozen=True)
+class Way:
+    """How one gets to the session's JupyterLab; `headers` go with each request."""
+
+    connect: Callable[[], socket.socket]
+    connector: Callable[[], aiohttp.BaseConnector]
+    headers: dict[str, str]
+    base: str
+    host: str
+    port: int
+
+    def download(self, path: str) -> float:
+        """Seconds for a whole file."""
+        buffer = bytearray(1 << 20)
+        with self.connect() as connection:
+            lines = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
+            began = time.perf_counter()
+            connection.sendall(f"GET {self.base}{path} HTTP/1.1\r\n{lines}Connection: close\r\n\r\n".encode())
+            got = 0
+            while size := connection.recv_into(buffer):
+                got += size
+        assert got >= SIZE_BYTES, bytes(buffer[:300])
+        return time.perf_counter() - began
+
+
+def figures() -> Iterator[Figure]:
+    with embedded() as console:
+        name = "root" if os.getuid() == 0 else "bench"
+        person = SignedUp(name, console.add_person(name), console.enrol(name))
+        browser = visitor(console, person)
+        folder = console.folder / "work"
+        folder.mkdir()
+        (folder / "big.bin").write_bytes(os.urandom(1000) * (SIZE_BYTES // 1000))
+        session = launch(browser, folder)
+        direct, proxied = ways(console, browser, session)
+        yield from measure("", direct, proxied)
+        with pages_being_built(console, browser):
+            yield from measure("_while_pages_are_built", direct, proxied)
+
+
+def measure(name: str, direct: Way, proxied: Way) -> Iterator[Figure]:
+    """Both figures, the ways in turns."""
+    times: dict[str, list[float]] = {"direct": [], "proxied": []}
+    for _ in range(DOWNLOADS):
+        times["direct"].append(direct.download("files/big.bin"))
+        times["proxied"].append(proxied.download("files/big.bin"))
+    ratio = statistics.median(times["direct"]) / statistics.median(times["proxied"])
+    mb_s = SIZE_BYTES / 1e6 / statistics.median(times["proxied"])
+    yield Figure(
+        f"proxy_download_ratio{name}", ratio, "x", ">= 0.45", f"direct; through the proxy {mb_s:.0f} MB/s"
+    )
+    added_ms = asyncio.run(echo_added_ms(direct, proxied))
+    yield Figure(f"proxy_echo_added_p50{name}", added_ms, "ms", "<= 0.5", "the same terminal, direct")
+
+
+def launch(browser: Visitor, folder: Path) -> dict[str, Any]:
+    """A ready session that works in `folder`."""
+    answer = browser.api("POST", "/sessions", {"app": "jupyterlab", "time_s": 3600, "work_dir": str(folder)})
+    assert answer.status_code == 201, answer.text
+    deadline = time.monotonic() + READY_S
+    while time.monotonic() < deadline:
+        session: dict[str, Any] = browser.api("GET", f"/sessions/{answer.json()['id']}").json()
+        if session["state"] == "ready":
+            return session
+        time.sleep(0.3)
+    raise AssertionError(f"the session is {session['state']}: {session['reason']}")
+
+
+def ways(console: Console, browser: Visitor, session: dict[str, Any]) -> tuple[Way, Way]:
+    """Direct, and through the proxy as the console hands over."""
+    sid, port = session["id"], console.apps_port
+    host = f"{sid}.localhost:{port}"
+    page = browser.post_form(f"/sessions/{sid}/open/jupyterlab")
+    entered = browser.http.post(
+        f"http://127.0.0.1:{port}/_carme/enter",
+        data=dict(HIDDEN.findall(page.text)),
+        headers={"Host": host, "Origin": console.url},
+        allow_redirects=False,
+        timeout=30,
+    )
+    cookie = entered.headers["Set-Cookie"].split(";")[0]
+    path = jupyter_socket(sid)
+    base = f"/s/{sid}/jupyterlab/"
+
+    def unix() -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(path)
+        return connection
+
+    def tcp() -> socket.socket:
+        return socket.create_connection(("127.0.0.1", port))
+
+    said = {"Host": host, "Referer": f"http://{host}{base}lab"}  # JupyterLab serves files to its own pages
+    direct = Way(unix, lambda: aiohttp.UnixConnector(path), said, base, host, port)
+    proxied = Way(tcp, aiohttp.TCPConnector, said | {"Cookie": cookie}, base, host, port)
+    return direct, proxied
+
+
+def jupyter_socket(session_id: str) -> str:
+    """The unix socket of the session's JupyterLab, from its command line."""
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            line = entry.read_bytes().decode(errors="replace")
+            found = re.search(r"--ServerApp\.sock=([^\0]+)", line)
+            if found and session_id in line:
+                return found[1]
+    raise AssertionError("JupyterLab's process was not found")
+
+
+async def echo_added_ms(direct: Way, proxied: Way) -> float:
+    """What the proxy adds to the echo of one key in a terminal: difference of the medians."""
+    samples: dict[str, list[float]] = {"direct": [], "proxied": []}
+    async with contextlib.AsyncExitStack() as stack:
+        sockets = {
+            name: await stack.enter_async_context(terminal(way))
+            for name, way in (("direct", direct), ("proxied", proxied))
+        }
+        for _ in range(ECHOES):
+            for name, socket_ in sockets.items():
+                samples[name].append(await echo_s(socket_))
+    median = {name: statistics.median(values) for name, values in samples.items()}
+    return (median["proxied"] - median["direct"]) * 1000
+
+
+@contextlib.asynccontextmanager
+async def terminal(way: Way) -> Any:
+    """A terminal's websocket, once its shell has fallen silent."""
+    async with aiohttp.ClientSession(
+        connector=way.connector(), cookie_jar=aiohttp.DummyCookieJar()
+    ) as client:
+        at = f"http://127.0.0.1:{way.port}{way.base}"
+        async with client.get(at + "lab", headers=way.headers) as page:
+            xsrf = page.cookies["_xsrf"].value
+        cookies = "; ".join(filter(None, [way.headers.get("Cookie"), f"_xsrf={xsrf}"]))
+        said = way.headers | {"Cookie": cookies, "Origin": f"http://{way.host}", "X-XSRFToken": xsrf}
+        async with client.post(at + "api/terminals", headers=said, json={}) as made:
+            name = (await made.json())["name"]
+        async with client.ws_connect(at + f"terminals/websocket/{name}", headers=said) as opened:
+            await opened.send_str(json.dumps(["stdin", "stty -echo; exec cat\r"]))
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    await opened.receive(1.0)
+            yield opened
+
+
+async def echo_s(opened: aiohttp.ClientWebSocketResponse) -> float:
+    """Seconds until a line that was typed comes back."""
+    began = time.perf_counter()
+    await opened.send_str('["stdin","x\\r"]')
+    while "x" not in (await opened.receive_str(timeout=10)):
+        pass
+    return time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def pages_being_built(console: Console, browser: Visitor) -> Iterator[None]:
+    """Home asked for again and again, as fast as the web process builds it."""
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.is_set():
+            assert browser.get("/").status_code == 200
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        asking.join()
