@@ -18,7 +18,7 @@ def log_request(handler: RequestHandler) -> None:
     visit = getattr(request, "visit", None)
     who = visit.viewer.name if visit is not None and visit.viewer is not None else "-"
     status = handler.get_status()
-    level = logging.INFO if status < 500 else logging.ERROR
+    level = logging.ERROR if status == 500 else logging.INFO
     log.log(
         level,
         "%s %s %s %s %d %.1fms",

@@ -137,5 +137,6 @@ async def _serve(settings: Settings) -> None:
         log.warning("there is no account yet; make the first one, an admin, at %s", link)
     log.info("the console answers at %s (port %d)", settings.web.public_url, port)
     await ended.wait()
-    server.services.sessions.close()
     await server.stop()
+    await loop.run_in_executor(None, server.services.sessions.close)
+    await loop.run_in_executor(None, server.services.identity.close)

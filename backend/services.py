@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backend.cluster import SnapshotReader
+from backend.coordinators import Coordinators
 from backend.identity import Identity
 from backend.launcher import Launcher
 from backend.sessions import Sessions
@@ -33,11 +34,13 @@ def open_services(settings: Settings) -> Services:
     box = SecretBox(settings.instance.data_dir, settings.store.key, settings.store.key_file)
     snapshots = SnapshotReader(settings.instance.data_dir / "snapshot")
     launcher = Launcher(settings)
+    identity = Identity(settings, db, box)
+    identity.coordinates_by(Coordinators(snapshots))
     return Services(
         settings=settings,
         db=db,
         box=box,
-        identity=Identity(settings, db, box),
+        identity=identity,
         snapshots=snapshots,
         launcher=launcher,
         sessions=Sessions(settings, db, box, snapshots, launcher),

@@ -1,4 +1,4 @@
-"""Signing in through the forms: password, code, recovery code, first set-up, and what is refused in which words."""
+"""Signing in through the forms: password, code, recovery code, first set-up, and the words of refusals."""
 
 from __future__ import annotations
 
