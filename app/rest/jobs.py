@@ -149,7 +149,7 @@ class CancelJob(OneJobHandler):
         "POST": Operation(
             "Cancel a job, as yourself: the scheduler has the last word",
             {202: thing({"job_id": WHOLE})},
-            errors=(403, 404, 409, 503),
+            errors=(403, 404, 409, 422, 503),
         )
     }
 

@@ -61,6 +61,7 @@ class Sessions(RestHandler):
         if len(key) > 128 or not key.isprintable():
             raise Problem(400, "Bad Request", "Idempotency-Key: at most 128 printable characters.")
         request = LaunchRequest.from_dict(self.content())
+        await self.run(self.services.snapshots.refresh)
         session = await self.services.sessions.launch(self.viewer, request, key=key, address=self.address)
         self.set_header("Location", f"/api/v1/sessions/{session.id}")
         self.json(plain(session), status=201)
