@@ -1,4 +1,4 @@
-"""Every test here needs the real cluster: see the fixtures `cluster` and `quiet_cluster` in tests/conftest.py."""
+"""Every test here needs the real cluster: the fixtures are in tests/conftest.py."""
 
 from __future__ import annotations
 

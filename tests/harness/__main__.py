@@ -87,7 +87,8 @@ def _up(arguments: argparse.Namespace) -> None:
     print(json.dumps(facts(cluster), indent=1), flush=True)
     if arguments.detach:
         return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         cluster.wait_ended()
     except KeyboardInterrupt:

@@ -22,8 +22,9 @@ from typing import IO, Any
 
 from tests.harness import directory, kernel, packages
 from tests.harness.daemons import log_tail
+from tests.harness.directory_admin import DirectoryAdmin
 from tests.harness.errors import CommandFailed, HarnessError, NeedsRoot, NotACluster, StartFailed
-from tests.harness.people import PEOPLE, Person
+from tests.harness.people import PEOPLE
 from tests.harness.plan import CHECKOUT, Plan, new_plan
 from tests.harness.slurm import NODES
 
@@ -51,16 +52,14 @@ class _Account:
     home: str
 
 
-class Cluster:
+class Cluster(DirectoryAdmin):
     """A cluster in its folder. `Cluster.up()` starts one, `Cluster.attach(folder)` finds a running one."""
 
-    def __init__(
-        self, plan: Plan, guard: subprocess.Popen[bytes] | None, took_s: Mapping[str, float]
-    ) -> None:
+    def __init__(self, plan: Plan, guard: subprocess.Popen[bytes] | None, took_s: Mapping[str, float]) -> None:
         self.plan = plan
         self.folder = plan.folder
         self.name = plan.name
-        self.people: dict[str, Person] = PEOPLE
+        self.people = PEOPLE
         self.nodes: tuple[str, ...] = tuple(node.name for node in NODES)
         self.slurm_conf = plan.folder / "slurm/slurm.conf"
         self.ldap_uri = f"ldap://localhost:{plan.ports.ldap}"
@@ -280,7 +279,10 @@ class Cluster:
     # Daemons and nodes
 
     def stop(self, name: str, *, kill: bool = False) -> None:
-        """Stop munged, mariadbd, slurmdbd, slurmctld, slapd or a node's slurmd; `kill` does it by SIGKILL."""
+        """Stop munged, mariadbd, slurmdbd, slurmctld, slapd or a node's slurmd; `kill` does it by SIGKILL.
+
+        slurmctld saves its state every few seconds: after a SIGKILL it may bring back a job just cancelled.
+        """
         self._ask(do="stop", name=name, signal=int(signal.SIGKILL if kill else signal.SIGTERM))
 
     def start(self, name: str) -> None:
@@ -329,79 +331,13 @@ class Cluster:
         for name, alive in self.status().items():
             if not alive:
                 self.start(name)
-        for node in self.run(["sinfo", "-h", "-N", "-t", "drain,down", "-o", "%N"]).stdout.split():
+        # A node in two partitions is listed twice, and resuming it twice is an error
+        for node in sorted(set(self.run(["sinfo", "-h", "-N", "-t", "drain,down", "-o", "%N"]).stdout.split())):
             self.resume(node)
         self.cancel_all_jobs()
         for name in self.people:
             if "pwdFailureTime" in self.ldap_attributes(self.person_dn(name)):
                 self.unlock(name)
-
-    # The directory
-
-    def ldap_modify(self, ldif: str) -> None:
-        """Change the directory as its manager; operational attributes too."""
-        self._ldap("ldapmodify", ["-e", "!relax"], ldif)
-
-    def ldap_attributes(self, dn: str) -> dict[str, list[str]]:
-        """All attributes of an entry, the operational ones too (plain values only)."""
-        shown = self._ldap(
-            "ldapsearch", ["-LLL", "-o", "ldif-wrap=no", "-s", "base", "-b", dn, "*", "+"], None
-        )
-        found: dict[str, list[str]] = {}
-        for line in shown.splitlines():
-            key, mark, value = line.partition(": ")
-            if mark:
-                found.setdefault(key, []).append(value)
-        return found
-
-    def person_dn(self, name: str) -> str:
-        return directory.person_dn(name)
-
-    def is_locked(self, name: str) -> bool:
-        """Whether ppolicy locked the account after too many wrong passwords."""
-        return "pwdAccountLockedTime" in self.ldap_attributes(directory.person_dn(name))
-
-    def lock(self, name: str) -> None:
-        """As an administrator does: until it is unlocked."""
-        self._replace(name, "pwdAccountLockedTime", "000001010000Z")
-
-    def unlock(self, name: str) -> None:
-        """Unlock, forget failures, expiry and any new password: the person is as at the start."""
-        person = self.people[name]
-        self._replace(name, "userPassword", person.password)
-        held = self.ldap_attributes(directory.person_dn(name))
-        for attribute in (
-            "pwdAccountLockedTime",
-            "pwdFailureTime",
-            "pwdPolicySubentry",
-            "pwdReset",
-            "pwdHistory",
-        ):
-            if attribute in held:
-                self.ldap_modify(
-                    f"dn: {directory.person_dn(name)}\nchangetype: modify\ndelete: {attribute}\n"
-                )
-
-    def expire_password(self, name: str) -> None:
-        """The password is right but too old from now on."""
-        self._replace(name, "pwdPolicySubentry", directory.EXPIRING_POLICY)
-        self._replace(name, "pwdChangedTime", "20200101000000Z")
-
-    def _replace(self, name: str, attribute: str, value: str) -> None:
-        self.ldap_modify(
-            f"dn: {directory.person_dn(name)}\nchangetype: modify\n"
-            f"replace: {attribute}\n{attribute}: {value}\n"
-        )
-
-    def _ldap(self, program: str, options: list[str], text: str | None) -> str:
-        uri = f"ldapi://{str(self.folder).replace('/', '%2F')}%2Frun%2Fldapi/"
-        done = subprocess.run(
-            [program, "-x", "-H", uri, "-D", directory.ROOT_DN, "-w", self.plan.ldap_root_password, *options],
-            input=text or "", capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise CommandFailed(f"{program}: {done.stderr.strip()}")
-        return done.stdout
 
     # Within
 
@@ -427,7 +363,7 @@ class Cluster:
 
 def _fresh_folder(folder: Path | None) -> Path:
     if folder is None:
-        where = Path(tempfile.mkdtemp(prefix="carme-", dir="/tmp"))
+        where = Path(tempfile.mkdtemp(prefix="carme-", dir=_top_folder()))
     else:
         where = folder.absolute()
         if (where / "cluster.json").exists():
@@ -440,6 +376,14 @@ def _fresh_folder(folder: Path | None) -> Path:
     # Everyone inside passes through; nobody lists it.
     where.chmod(0o711)
     return where
+
+
+def _top_folder() -> str:
+    """Short for the sockets' sake, and programs may start from there: slurmd does so from its spool."""
+    for top in ("/tmp", "/var/tmp"):
+        if not os.statvfs(top).f_flag & os.ST_NOEXEC:
+            return top
+    raise HarnessError("/tmp and /var/tmp are mounted noexec: choose a folder where programs may start.")
 
 
 def _first_line(stream: IO[bytes] | None, timeout: float) -> bytes:

@@ -142,8 +142,7 @@ def ldif(service_password: str) -> str:
         )
     for name, members in LDAP_GROUPS.items():
         listed = "\n".join(
-            f"member: {group_dn(member) if member in LDAP_GROUPS else person_dn(member)}"
-            for member in members
+            f"member: {group_dn(member) if member in LDAP_GROUPS else person_dn(member)}" for member in members
         )
         entries.append(f"dn: {group_dn(name)}\nobjectClass: groupOfNames\ncn: {name}\n{listed}")
     return "\n\n".join(entries) + "\n"

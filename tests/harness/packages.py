@@ -20,7 +20,7 @@ REQUIRED = (
     "openssl", "sudo", "util-linux", "passwd",
 )  # fmt: skip
 # Plugins in packages of their own in some releases, in the daemons' packages in others.
-WHERE_KNOWN = ("slurm-wlm-mysql-plugin", "slurm-wlm-basic-plugins", "slurm-wlm-jwt-plugin")
+WHERE_KNOWN = ("slurm-wlm-mysql-plugin", "slurm-wlm-basic-plugins")
 
 POLICY = Path("/usr/sbin/policy-rc.d")
 SAVED = Path("/usr/sbin/policy-rc.d.before-harness")

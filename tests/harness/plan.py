@@ -56,9 +56,7 @@ class Plan:
         return cls(**raw)
 
 
-def new_plan(
-    folder: Path, *, name: str, expose: tuple[Path, ...], remove_folder: bool, extra_slurm_conf: str
-) -> Plan:
+def new_plan(folder: Path, *, name: str, expose: tuple[Path, ...], remove_folder: bool, extra_slurm_conf: str) -> Plan:
     """A plan with fresh secrets and a free block of ports."""
     if len(str(folder)) > LONGEST_FOLDER:
         raise HarnessError(f"{folder} is too long for Unix sockets: at most {LONGEST_FOLDER} characters.")
@@ -101,8 +99,11 @@ def _free_base() -> int:
 
 
 def _needed_folders(extra: tuple[Path, ...]) -> tuple[Path, ...]:
-    """The checkout, `extra`, and where the Python interpreters really live when that isn't /usr."""
+    """The checkout, `extra`, the cache, and where the Python interpreters live when that isn't /usr."""
     wanted = {CHECKOUT, *(path.absolute() for path in extra), Path(sys.prefix), Path(sys.base_prefix)}
+    if os.environ.get("CARME_CACHE"):
+        # Where Apptainer and the container image are kept.
+        wanted.add(Path(os.environ["CARME_CACHE"]).absolute())
     for settings in CHECKOUT.glob(".venv*/pyvenv.cfg"):
         for line in settings.read_text().splitlines():
             key, _, value = line.partition("=")

@@ -89,7 +89,10 @@ def write(
     (place / "spool").chmod(0o755)
     (place / "slurm.conf").write_text(f"{_slurm_conf(folder, name, host, ports)}{extra}\n")
     (place / "gres.conf").write_text(_gres_conf(folder))
-    (place / "cgroup.conf").write_text("CgroupPlugin=disabled\n" if version() >= (23, 2) else "")
+    # No plugin here uses cgroups, yet slurmd loads one for them, and autodetection may pick v2, whose start
+    # asks systemd for a scope. v1's does nothing by itself; from 24.05 on it can be switched off.
+    cgroup = "disabled" if version() >= (24, 5) else "cgroup/v1"
+    (place / "cgroup.conf").write_text(f"CgroupPlugin={cgroup}\n")
     slurmdbd_conf = place / "slurmdbd.conf"
     slurmdbd_conf.touch(mode=0o600)
     slurmdbd_conf.write_text(_slurmdbd_conf(folder, host, ports, database_password))
@@ -157,8 +160,7 @@ def _slurm_conf(folder: Path, name: str, host: str, ports: Ports) -> str:
             f" RealMemory={node.memory_mb} State=UNKNOWN{gres}"
         )
     lines += [
-        "PartitionName=gpu Nodes=a100-[01-03],h100-[01-02] Default=YES MaxTime=2-00:00:00"
-        " DefaultTime=01:00:00",
+        "PartitionName=gpu Nodes=a100-[01-03],h100-[01-02] Default=YES MaxTime=2-00:00:00 DefaultTime=01:00:00",
         "PartitionName=debug Nodes=a100-01,cpu-01 MaxTime=01:00:00 DefaultTime=00:15:00 PriorityTier=10",
         "PartitionName=cpu Nodes=cpu-01 MaxTime=7-00:00:00 DefaultTime=01:00:00",
     ]

@@ -153,7 +153,7 @@ def _write_etc(place: Path, hostname: str) -> dict[str, Account]:
         place / "sudoers",
         "Defaults env_reset, !requiretty, !use_pty, !syslog, !mail_badpass\n"
         'Defaults secure_path="/usr/sbin:/usr/bin:/sbin:/bin"\n'
-        f"{LAUNCHER} ALL=(%{PEOPLE_GROUP}) NOPASSWD: {AS_USER} \"\"\n",
+        f'{LAUNCHER} ALL=(%{PEOPLE_GROUP}) NOPASSWD: {AS_USER} ""\n',
         0o440,
     )
     for part in ("slurm", "carme", "sudoers.d"):
