@@ -60,8 +60,7 @@ def cluster(services: Services, _viewer: Viewer | None) -> Message:
             for load in partitions
         ],
         "reservations": [
-            {key: value for key, value in row.items() if key != "node_names"}
-            for row in snapshot.reservations.rows()
+            {key: value for key, value in row.items() if key != "node_names"} for row in snapshot.reservations.rows()
         ],
     }
 
@@ -90,7 +89,5 @@ def node_detail(services: Services, viewer: Viewer, name: str) -> Message:
     }
 
 
-TOPICS = (
-    Topic("cluster", cluster, ("nodes", "partitions", "reservations", "jobs"), keyed=frozenset({"nodes"})),
-)
+TOPICS = (Topic("cluster", cluster, ("nodes", "partitions", "reservations", "jobs"), keyed=frozenset({"nodes"})),)
 ACTIONS: dict[str, Action] = {"cluster.node": node}

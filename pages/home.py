@@ -142,7 +142,7 @@ def _jobs_by_user(same: _Same) -> dict[str | int, tuple[int, int]]:
 
 
 TOPICS = (
-    Topic("fresh", fresh, ("jobs!", "nodes!", "partitions!")),
-    Topic("home", overview, ("jobs", "nodes", "partitions", "news")),
+    Topic("fresh", fresh, ("jobs!", "nodes!", "partitions!"), keep_s=float("inf")),
+    Topic("home", overview, ("jobs", "nodes", "partitions", "news"), keep_s=float("inf")),
     Topic("mine", mine, ("jobs", "sessions"), personal=True, keyed=frozenset({"sessions"})),
 )

@@ -11,7 +11,7 @@ from backend.services import Services
 from backend.sessions import LaunchOptions, LaunchRefused, LaunchRequest, RequestError, SessionError
 from pages.parts.cards import app_title, card
 from pages.parts.desk import Action, Desk, Refused, text
-from pages.parts.topics import Message
+from pages.parts.topics import Message, Topic
 
 
 def build(services: Services, viewer: Viewer) -> Any:
@@ -32,8 +32,9 @@ def read_request(args: dict[str, Any]) -> LaunchRequest:
         raise Refused(str(error)) from error
 
 
-def quick(services: Services, viewer: Viewer) -> Message:
+def quick(services: Services, viewer: Viewer | None) -> Message:
     """What Home offers for two clicks: the default app on each GPU model, and on CPUs."""
+    assert viewer is not None  # noqa: S101 - a personal topic is made for a person
     options = services.sessions.options(viewer)
     base = options.defaults
     entries = [_entry(options, gpu.type) for gpu in options.gpus if gpu.partitions]
@@ -81,10 +82,6 @@ def look(services: Services, viewer: Viewer, request: LaunchRequest) -> Message:
 # -- actions -------------------------------------------------------------------------------------------------
 
 
-async def quick_action(desk: Desk, _args: dict[str, Any]) -> Message:
-    return await desk.run(quick, desk.services, desk.viewer)
-
-
 async def options_action(desk: Desk, _args: dict[str, Any]) -> Message:
     return await desk.run(options_of, desk.services, desk.viewer)
 
@@ -115,8 +112,8 @@ async def start_action(desk: Desk, args: dict[str, Any]) -> Message:
     return card(session)
 
 
+TOPICS = (Topic("quick", quick, ("nodes", "partitions", "reservations", "qos", "associations"), personal=True),)
 ACTIONS: dict[str, Action] = {
-    "launch.quick": quick_action,
     "launch.options": options_action,
     "launch.look": look_action,
     "launch.estimate": estimate_action,

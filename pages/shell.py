@@ -14,6 +14,7 @@ from pages.cluster import TOPICS as CLUSTER_TOPICS
 from pages.home import TOPICS as HOME_TOPICS
 from pages.jobs import ACTIONS as JOBS_ACTIONS
 from pages.launch import ACTIONS as LAUNCH_ACTIONS
+from pages.launch import TOPICS as LAUNCH_TOPICS
 from pages.parts import console
 from pages.parts.desk import Action, Desk
 from pages.parts.live import Live
@@ -21,9 +22,13 @@ from pages.parts.topics import to_json
 from pages.sessions import ACTIONS as SESSIONS_ACTIONS
 from pages.sessions import TOPICS as SESSIONS_TOPICS
 
-TOPICS = (*HOME_TOPICS, *CLUSTER_TOPICS, *SESSIONS_TOPICS)
+TOPICS = (*HOME_TOPICS, *CLUSTER_TOPICS, *LAUNCH_TOPICS, *SESSIONS_TOPICS)
 ACTIONS: dict[str, Action] = {**CLUSTER_ACTIONS, **JOBS_ACTIONS, **LAUNCH_ACTIONS, **SESSIONS_ACTIONS}
-FIRST_TOPICS = {"home": ("fresh", "home", "mine"), "sessions": ("fresh", "mine"), "cluster": ("fresh",)}
+FIRST_TOPICS = {
+    "home": ("fresh", "home", "mine", "quick"),
+    "cluster": ("fresh", "home"),
+    "launch": ("fresh", "home", "mine"),
+}
 
 _lives: dict[int, Live] = {}
 
@@ -47,7 +52,7 @@ def page(services: Services, viewer: Viewer, name: str) -> Any:
     """A new document, opening at the page called `name`."""
     live = live_of(services)
     desk = Desk(services, viewer, live, {**ACTIONS, "topics": watch})
-    shown = console.page(desk, boot(services, viewer, live, name), services.settings.instance.name)
+    shown = console.Console(desk, boot=boot(services, viewer, live, name))
     document = state.curdoc
     if document is not None:
         document.config.update(reconnect_session=True, notify_connection_status=False)
@@ -59,7 +64,7 @@ def boot(services: Services, viewer: Viewer, live: Live, name: str) -> str:
     """What the browser draws its first picture from: who, where to, and the topics that are at hand."""
     from pages.catalogue import PAGES
 
-    topics = {topic: live.peek(topic, viewer) for topic in FIRST_TOPICS.get(name, ("fresh",))}
+    topics = {topic: live.peek(topic, viewer) for topic in FIRST_TOPICS.get(name, ("fresh", "mine"))}
     return to_json(
         {
             "page": name,

@@ -18,7 +18,7 @@ CONSOLE = FOLDER / "console"
 def version() -> str:
     """Twelve hex digits of everything in `assets/web/console`."""
     digest = hashlib.sha256()
-    for path in sorted(CONSOLE.iterdir()):
+    for path in sorted(path for path in CONSOLE.rglob("*") if path.is_file()):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

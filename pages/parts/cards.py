@@ -26,9 +26,7 @@ def card(session: Session) -> dict[str, Any]:
         "node": session.node,
         "account": session.account or session.request.account,
         "request": session.request.to_dict(),
-        "apps": [
-            {"name": name, "title": app_title(name), "state": state} for name, state in session.apps.items()
-        ],
+        "apps": [{"name": name, "title": app_title(name), "state": state} for name, state in session.apps.items()],
         "reason": session.reason,
         "exit_code": session.exit_code,
         "created_s": session.created_s,

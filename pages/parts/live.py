@@ -22,7 +22,6 @@ from pages.parts.topics import Message, Topic, difference, to_json
 log = logging.getLogger("carme.pages")
 
 EVERY_S = 1.0
-KEEP_EMPTY_S = 600.0  # a person's room outlives their last page for so long: the next page opens at once
 
 Marks = Mapping[str, Any]
 T = TypeVar("T")
@@ -106,7 +105,9 @@ class Live:
         """A topic's newest version and data, if somebody has had it made; for the first picture of a page."""
         topic = self.topics[name]
         room = self.rooms.get(topic.key(viewer))
-        return (room.version, room.data) if room is not None and room.data is not None else None
+        if room is None or room.data is None or room.marks != self._wanted(topic):
+            return None
+        return room.version, room.data
 
     async def watch(self, seat: Seat, names: Iterable[str], have: Mapping[str, str]) -> None:
         """Let the seat watch these topics and no others; it is sent those of which it has another version."""
@@ -163,9 +164,8 @@ class Live:
         posts: dict[Seat, list[str]] = {}
         now = time.monotonic()
         for key, room in list(self.rooms.items()):
-            if not room.seats:
-                if now - room.left_s > KEEP_EMPTY_S:
-                    del self.rooms[key]
+            if not room.seats and now - room.left_s > room.topic.keep_s:
+                del self.rooms[key]
                 continue
             if room.data is not None and room.marks == self._wanted(room.topic):
                 continue

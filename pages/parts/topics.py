@@ -18,7 +18,8 @@ class Topic:
     """`make` runs in a thread and may read the snapshot and the database; its sections must be JSON values.
 
     `depends` names the marks (see `pages.parts.live.look`) after whose change it is made again; a section in
-    `keyed` is a dict of rows, of which only the changed ones are sent.
+    `keyed` is a dict of rows, of which only the changed ones are sent. It is kept up to date for `keep_s` after the
+    last page that showed it, so that the next one has it in its first picture.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Topic:
     depends: tuple[str, ...]
     personal: bool = False
     keyed: frozenset[str] = field(default_factory=frozenset)
+    keep_s: float = 60.0
 
     def key(self, viewer: Viewer) -> str:
         """Under which it is kept: with the person when it is the person's."""

@@ -35,9 +35,7 @@ UIDS = {"ada": 50001, "bob": 50002, "cleo": 50003, "olga": 50004}
 class World:
     def __init__(self, folder: Path, **parts: Iterable[Mapping[str, Any]]) -> None:
         settings = load_settings(None, {"CARME_DATA": str(folder)})
-        self.writer = SnapshotWriter(
-            settings.instance.data_dir / "snapshot", "local", dict.fromkeys(SCHEMAS, 5.0)
-        )
+        self.writer = SnapshotWriter(settings.instance.data_dir / "snapshot", "local", dict.fromkeys(SCHEMAS, 5.0))
         self.services: Services = open_services(settings)
         self.publish(**{name: parts.get(name, ()) for name in SCHEMAS})
 

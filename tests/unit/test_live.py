@@ -171,15 +171,11 @@ async def test_a_topic_that_fails_does_not_silence_the_others(world: World) -> N
 
 
 rows = st.dictionaries(st.text(max_size=4), st.lists(st.integers(0, 3), max_size=2), max_size=6)
-messages = st.fixed_dictionaries(
-    {"nodes": rows, "sum": st.integers(0, 2), "list": st.lists(st.integers(), max_size=2)}
-)
+messages = st.fixed_dictionaries({"nodes": rows, "sum": st.integers(0, 2), "list": st.lists(st.integers(), max_size=2)})
 
 
 @given(old=messages, new=messages)
-async def test_what_a_page_has_and_the_difference_make_what_is_new(
-    old: dict[str, Any], new: dict[str, Any]
-) -> None:
+async def test_what_a_page_has_and_the_difference_make_what_is_new(old: dict[str, Any], new: dict[str, Any]) -> None:
     seat = Sitter()
     seat.send(to_json([{"t": "x", "v": "1", "full": old}]))
     change = difference(old, new, frozenset({"nodes"}))

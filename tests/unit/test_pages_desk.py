@@ -13,12 +13,15 @@ from typing import Any
 import panel as pn
 import pytest
 from bokeh.document import Document
+from hypothesis import given
+from hypothesis import strategies as st
 from panel.io.state import set_curdoc, state
 
 from backend.identity import Viewer
 from pages import PAGES
-from pages.parts.console import Console
+from pages.parts.console import Console, in_script
 from pages.parts.desk import MOST_AT_ONCE, Desk, Refused
+from pages.parts.topics import to_json
 from pages.shell import ACTIONS, live_of
 from tests.unit.pages_kit import ADA, World
 
@@ -119,9 +122,7 @@ async def test_a_mistake_of_the_console_is_told_by_its_reference_alone(
     assert answer["error"].split()[-1].rstrip(".") in caplog.text
 
 
-@pytest.mark.parametrize(
-    "message", [None, [], "x", {}, {"id": "1", "do": "jobs.list", "with": {}}, {"id": 1, "do": 2}]
-)
+@pytest.mark.parametrize("message", [None, [], "x", {}, {"id": "1", "do": "jobs.list", "with": {}}, {"id": 1, "do": 2}])
 async def test_a_message_of_another_shape_is_left_alone(world: World, signed_in: Any, message: Any) -> None:
     talk = Talk(world)
     talk.receive(object(), message)  # type: ignore[arg-type]
@@ -160,9 +161,16 @@ def test_every_page_builds_with_one_component_of_ours(world: World, path: str) -
     document = build(world, path)
     models = [model for model in document.models if getattr(model, "class_name", "") == Console.__name__]
     assert len(models) == 1
-    boot = json.loads(models[0].data.boot)
+    boot = json.loads(document.template_variables["carme_boot"])
     assert boot["page"] == (path.strip("/") or "home")
     assert [item["path"] for item in boot["nav"]] == [page.path for page in PAGES]
+
+
+@given(st.text())
+def test_what_people_have_named_can_not_leave_the_documents_json(name: str) -> None:
+    written = in_script(to_json({"name": name + "</script><script>alert(1)</script><!--"}))
+    assert not set("<>&") & set(written)
+    assert json.loads(written)["name"].startswith(name)
 
 
 def test_a_page_holds_no_watch_on_the_whole_server(world: World) -> None:

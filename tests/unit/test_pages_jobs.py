@@ -166,9 +166,7 @@ async def test_cancelling_a_task_never_takes_its_array_along(world: World) -> No
 
 
 @pytest.mark.parametrize(("viewer", "job_id"), [(BOB, 1), (BOB, 999), (ADA, 4), (COORDINATOR, 2)])
-async def test_what_one_may_not_cancel_never_reaches_the_launcher(
-    world: World, viewer: Viewer, job_id: int
-) -> None:
+async def test_what_one_may_not_cancel_never_reaches_the_launcher(world: World, viewer: Viewer, job_id: int) -> None:
     desk = AtDesk(world, viewer)
     with pytest.raises(Refused):
         await cancel_action(desk, {"job_id": job_id})  # type: ignore[arg-type]

@@ -4,14 +4,22 @@
 const ANSWER_TIMEOUT_MS = 30000
 
 export class Channel {
-  constructor(model, onchange) {
-    this.model = model
+  constructor(onchange) {
+    this.model = null // comes when Panel's scripts have run and the websocket stands
+    this.unsent = []
     this.onchange = onchange // (topic) => void
     this.topics = new Map() // key → {v, data}
     this.wanted = []
     this.waiting = new Map()
     this.next = 1
+  }
+
+  /** The way is open, for the first time or anew after it was lost for long. */
+  attach(model) {
+    this.model = model
     model.on("msg:custom", (raw) => this.receive(raw))
+    this.want(this.wanted)
+    for (const message of this.unsent.splice(0)) model.send_msg(message)
   }
 
   /** What is known of a topic, or null. */
@@ -27,13 +35,16 @@ export class Channel {
   /** Watch these topics from now on, and no others. */
   want(keys) {
     this.wanted = keys
+    if (!this.model) return
     const have = {}
     for (const key of keys) if (this.topics.has(key)) have[key] = this.topics.get(key).v
     this.post(0, "topics", {keys, have})
   }
 
   post(id, action, args) {
-    this.model.send_msg({id, do: action, with: args})
+    const message = {id, do: action, with: args}
+    if (this.model) this.model.send_msg(message)
+    else this.unsent.push(message)
   }
 
   /** Ask; resolves with the answer, rejects with an Error whose message is for the person. */

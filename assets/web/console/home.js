@@ -6,22 +6,11 @@ import {card, resources} from "./sessioncard.js"
 import {empty, facts, go, meter, skeleton} from "./ui.js"
 
 export const title = "Home"
-export const topics = () => ["home", "mine"]
+export const topics = () => ["home", "mine", "quick"]
 
 const MOST_ENDED = 2
 const RECENT_S = 86400 // an ended session stays on Home for a day
 const QUICK_ROWS = 6
-
-export function enter(app) {
-  const state = (app.state.home ??= {quick: null, error: ""})
-  app.call("launch.quick").then((quick) => {
-    state.quick = quick
-    app.render()
-  }, (error) => {
-    state.error = error.message
-    app.render()
-  })
-}
 
 export function view(app) {
   const cluster = app.topic("home")
@@ -66,20 +55,19 @@ function mine(app) {
 // -- Launch: two clicks ------------------------------------------------------------------------------------
 
 function quick(app, cluster) {
-  const state = app.state.home
+  const offer = app.topic("quick")
   let body
-  if (state.error) body = h("p", {class: "quiet-text"}, state.error)
-  else if (!state.quick) body = skeleton(4)
-  else if (state.quick.refusal) body = empty("You can’t launch here", state.quick.refusal)
+  if (!offer) body = skeleton(4)
+  else if (offer.refusal) body = empty("You can’t launch here", offer.refusal)
   else {
     const free = Object.fromEntries((cluster ? cluster.gpus : []).map((gpu) => [gpu.type, gpu]))
-    body = h("ul", {class: "quick"}, state.quick.entries.slice(0, QUICK_ROWS).map((entry) => {
+    body = h("ul", {class: "quick"}, offer.entries.slice(0, QUICK_ROWS).map((entry) => {
       const gpu = entry.gpu_type ? free[entry.gpu_type] : null
       const cpus = cluster ? cluster.totals.cpus_free : null
       const note = gpu ? (gpu.free ? `${count(gpu.free)} free` : "none free, will wait") : entry.gpu_type || cpus === null ? "" : cpus ? `${many(cpus, "CPU")} free` : "none free, will wait"
       return h("li", {key: entry.gpu_type || "cpu"},
         h("button", {type: "button", class: "quick-row", onclick: () => confirmLaunch(app, entry)},
-          h("span", {class: "quick-what"}, `${state.quick.app_title} on ${entry.gpu_type ? model(entry.gpu_type) : "CPUs"}`),
+          h("span", {class: "quick-what"}, `${offer.app_title} on ${entry.gpu_type ? model(entry.gpu_type) : "CPUs"}`),
           h("span", {class: "quick-note num" + (note.startsWith("none") ? " none" : "")}, note), icon("right")))
     }))
   }
@@ -89,7 +77,7 @@ function quick(app, cluster) {
 
 function confirmLaunch(app, entry) {
   const {request} = entry
-  const what = `${app.state.home.quick.app_title} on ${entry.gpu_type ? model(entry.gpu_type) : "CPUs"}`
+  const what = `${app.topic("quick").app_title} on ${entry.gpu_type ? model(entry.gpu_type) : "CPUs"}`
   const ask = {busy: false, fit: null, error: "", key: crypto.randomUUID?.() || `${Math.random()}`}
   app.call("launch.look", {request}).then((look) => {
     ask.fit = look.fit

@@ -9,16 +9,19 @@ import * as cluster from "./cluster.js"
 import * as jobs from "./jobs.js"
 import * as launch from "./launch.js"
 import * as sessions from "./sessions.js"
+import {goLive} from "./live.js"
 import {announceChanges} from "./notify.js"
 
 const PAGES = {home, cluster, jobs, launch, sessions}
 const AGES_EVERY_MS = 15000
+const CONNECT_MS = 15000 // without a connection for so long, the page says so
+const LOOK_MS = 3000
 
 class App {
-  constructor(model, root, boot) {
+  constructor(root, boot) {
     this.boot = boot
     this.root = root
-    this.channel = new Channel(model, (topic) => this.arrived(topic))
+    this.channel = new Channel((topic) => this.arrived(topic))
     this.state = {} // a page's own state, kept while one is elsewhere
     this.ui = {nav: false, menu: false, dialog: null, toasts: [], said: "", online: true}
     this.focusBack = []
@@ -153,26 +156,44 @@ class App {
 
   start() {
     addEventListener("popstate", () => this.follow(this.route.page))
-    const timers = [
-      setInterval(() => this.tick(), 1000),
-      setInterval(() => this.render(), AGES_EVERY_MS),
-    ]
-    this.stopTimers = () => timers.forEach(clearInterval)
-    const document_ = this.channel.model.document
-    document_?.on_event("connection_lost", () => {
-      this.ui.online = false
-      this.render()
-    })
-    document_?.on_event("client_reconnected", () => {
-      this.ui.online = true
-      this.channel.want(this.channel.wanted)
-      this.page.arrived?.(this, "fresh")
-      this.render()
-    })
+    setInterval(() => this.tick(), 1000)
+    setInterval(() => this.render(), AGES_EVERY_MS)
+    setTimeout(() => this.channel.model || this.setOnline(false), CONNECT_MS)
     const fresh = this.topic("fresh")
     setClock(fresh ? fresh.now : this.boot.now, this.boot.zone)
     this.enter()
     this.renderNow()
+  }
+
+  /** The websocket stands. Again, when the server had forgotten the document and built it anew. */
+  attach(model) {
+    this.channel.attach(model)
+    model.document?.on_event("connection_lost", (_, event) => {
+      this.setOnline(false)
+      // No more tries of its own: begin anew as soon as the console answers.
+      if (event.timeout == null) this.waitForServer()
+    })
+    model.document?.on_event("client_reconnected", () => {
+      this.channel.want(this.channel.wanted)
+      this.setOnline(true)
+    })
+    this.setOnline(true)
+    this.root.dataset.live = "yes"
+  }
+
+  setOnline(online) {
+    if (this.ui.online === online) return
+    this.ui.online = online
+    this.render()
+  }
+
+  waitForServer() {
+    const look = setInterval(async () => {
+      const answer = await fetch("/healthz", {cache: "no-store"}).catch(() => null)
+      if (!answer || !answer.ok) return
+      clearInterval(look)
+      location.reload()
+    }, LOOK_MS)
   }
 
   tick() {
@@ -183,19 +204,12 @@ class App {
   }
 }
 
-/** Called by the Panel component: draw the console into `el`. */
-function mount({model, view, el}) {
-  const boot = JSON.parse(model.boot)
-  const root = document.createElement("div")
-  root.className = "console"
-  el.append(root)
-  const app = new App(model, root, boot)
-  app.start()
-  document.getElementById("carme-skeleton")?.remove()
-  root.dataset.ready = "yes"
-  performance.mark("carme-complete")
-}
+const app = new App(document.getElementById("carme"), JSON.parse(document.getElementById("carme-boot").textContent))
+app.start()
+app.root.dataset.ready = "yes"
+performance.mark("carme-complete")
 
-// Panel loads a component's code through a shim that keeps browsers from caching it; this module is loaded by the
-// document itself, before any component is drawn, and found by the component here.
-globalThis.carme = {mount}
+// The Panel component calls this when it is drawn, after the websocket stands.
+globalThis.carme = {attach: (model) => app.attach(model)}
+if (document.readyState === "complete") goLive()
+else addEventListener("load", () => goLive(), {once: true})

@@ -9,12 +9,15 @@ const LATE_AT_LEAST_S = 45
 
 export function shell(app, content) {
   return [
-    h("button", {type: "button", class: "skip", key: "skip", onclick: () => app.root.querySelector("#content").focus()}, "Skip to content"),
+    h("a", {href: "#content", class: "skip", key: "skip", onclick: (event) => {
+      event.preventDefault()
+      app.root.querySelector("#content").focus()
+    }}, "Skip to content"),
     bar(app),
     h("div", {class: "frame", key: "frame"},
       nav(app),
       app.ui.nav ? h("div", {class: "scrim nav-scrim", key: "scrim", onclick: () => { app.ui.nav = false; app.render() }}) : null,
-      h("div", {id: "content", tabindex: "-1", class: `page page-${app.route.page}`, key: "main"},
+      h("main", {id: "content", tabindex: "-1", class: `page page-${app.route.page}`, key: "main"},
         lost(app), stale(app), h("div", {class: "page-body", key: app.route.page}, content.body))),
     content.over || null,
     app.ui.dialog ? dialog(app, app.ui.dialog(app)) : null,
@@ -29,7 +32,7 @@ export function shell(app, content) {
 
 function bar(app) {
   const {boot} = app
-  return h("div", {class: "bar", key: "bar"},
+  return h("header", {class: "bar", key: "bar"},
     h("button", {type: "button", class: "button quiet square burger", "aria-label": "Navigation", "aria-expanded": String(app.ui.nav),
       onclick: () => { app.ui.nav = !app.ui.nav; app.render() }}, icon(app.ui.nav ? "close" : "menu")),
     go(app, "/", {class: "brand", "aria-label": `${boot.instance}: home`},
@@ -162,9 +165,5 @@ export class Theme {
   apply() {
     const theme = this.dark ? "dark" : "light"
     document.documentElement.dataset.theme = theme
-    this.app.root.dataset.theme = theme
-    // Panel's own components on a page follow the page's theme.
-    const page = this.app.channel.model.document?.roots().find((root) => "dark_theme" in (root.data?.attributes || {}))
-    if (page && page.data.dark_theme !== this.dark) page.data.dark_theme = this.dark
   }
 }
