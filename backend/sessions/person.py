@@ -36,8 +36,7 @@ def unix_person(settings: Settings, viewer: Viewer) -> UnixPerson:
         return _checked(settings, UnixPerson(viewer.name, viewer.uid, ()))
     if viewer.uid is not None and viewer.uid != entry.pw_uid:
         raise NoAccount(
-            f"The directory says that your uid is {viewer.uid}, this machine says {entry.pw_uid}. "
-            "Ask the admins."
+            f"The directory says that your uid is {viewer.uid}, this machine says {entry.pw_uid}. Ask the admins."
         )
     return _checked(settings, UnixPerson(entry.pw_name, entry.pw_uid, _groups(entry)))
 

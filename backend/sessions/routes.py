@@ -71,7 +71,6 @@ def issue_ticket(db: Database, viewer: Viewer, session_id: str, app: str, addres
         if row.state not in LIVE_STATES:
             raise SessionNotFound("There is no such session.")
         now_s = int(time.time())
-        tx.execute(delete(models.Ticket).where(models.Ticket.expires_s < now_s - KEPT_S))
         ticket = new_token()
         tx.add(
             models.Ticket(
@@ -84,6 +83,15 @@ def issue_ticket(db: Database, viewer: Viewer, session_id: str, app: str, addres
         )
         audit(tx, viewer.name, "session.open", session_id, address=address, app=app)
     return ticket
+
+
+def forget_old(db: Database) -> None:
+    """Drop old tickets, and grants of sessions that ended a day ago: nothing opens with them any more."""
+    before_s = int(time.time()) - KEPT_S
+    ended = select(Row.id).where(Row.end_s < before_s)
+    with db.begin() as tx:
+        tx.execute(delete(models.Ticket).where(models.Ticket.expires_s < before_s))
+        tx.execute(delete(models.AppGrant).where(models.AppGrant.session_id.in_(ended)))
 
 
 class Routes:
@@ -161,12 +169,6 @@ class Routes:
         with self._db.read() as tx:
             row = tx.get(Row, session_id)
         return self._route(row) if row is not None and row.state in LIVE_STATES else None
-
-    def forget_old(self) -> None:
-        """Drop grants of sessions that are over for a day: nothing opens with them any more."""
-        ended = select(Row.id).where(Row.end_s < int(time.time()) - KEPT_S)
-        with self._db.begin() as tx:
-            tx.execute(delete(models.AppGrant).where(models.AppGrant.session_id.in_(ended)))
 
     def _route(self, row: Row) -> Route | None:
         if not (row.confirmed and row.address and row.port):

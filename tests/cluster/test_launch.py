@@ -220,6 +220,6 @@ def test_nobody_cancels_anothers_job_through_the_console(cluster: Cluster, web: 
 def test_the_as_user_program_answers_as_the_person(cluster: Cluster, console: Console) -> None:
     done = cluster.run(
         ["sudo", "-n", "-u", "ada", "--", "/usr/local/libexec/carme-as-user"],
-        user="carme-launch", input='{"action": "cancel", "job_id": "999999"}',
+        user="carme-launch", input='{"action": "tail", "session": "snobodynobodyno2", "max_bytes": 10}',
     )  # fmt: skip
-    assert '"kind": "refused"' in done.stdout
+    assert '"kind": "not_found"' in done.stdout

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from backend.sessions import Routes, SessionNotFound
+from backend.sessions.routes import forget_old
 from backend.store import models
 from tests.unit.sessions_kit import ADA, BOB, OPERATOR, Desk, job
 
@@ -164,3 +165,15 @@ def test_asking_costs_little(door: Door) -> None:
     for _ in range(50):
         door.routes.standing(cookie, door.session_id)
     assert (time.perf_counter() - began) / 50 < 0.02
+
+
+def test_old_tickets_and_grants_are_cleared_away_and_live_ones_stay(door: Door) -> None:
+    cookie, old = door.enter(), door.ticket()
+    with door.desk.db.begin() as tx:
+        tx.execute(update(models.Ticket).values(expires_s=1))
+    forget_old(door.desk.db)
+    assert door.routes.redeem(old, door.session_id) is None
+    assert door.routes.grant(cookie, door.session_id) == "ada"
+    door.desk.rows.change(door.session_id, lambda row: {"state": "ended", "end_s": 1})
+    forget_old(door.desk.db)
+    assert door.routes.standing(cookie, door.session_id) is None

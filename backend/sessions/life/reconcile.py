@@ -164,9 +164,7 @@ class Reconciler:
             if row.stop_sent_s is not None and now_s() - row.stop_sent_s < CANCEL_AGAIN_S:
                 continue
             if self._rows.apply(row, {"stop_sent_s": now_s()}):
-                log.warning(
-                    "session %s is over, its job %s is not: cancelling it", row.id, claim.job["job_id"]
-                )
+                log.warning("session %s is over, its job %s is not: cancelling it", row.id, claim.job["job_id"])
                 self._cancel(row, int(claim.job["job_id"]))
 
     @staticmethod

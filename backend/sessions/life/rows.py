@@ -125,9 +125,7 @@ class Rows:
             time.sleep(0.01)
         raise Contended(f"session {session_id} changes too often")
 
-    def apply(
-        self, row: Row, values: dict[str, Any], note: Callable[[DbSession], None] | None = None
-    ) -> bool:
+    def apply(self, row: Row, values: dict[str, Any], note: Callable[[DbSession], None] | None = None) -> bool:
         """Change the row if it is still at the version that was read."""
         with self._db.begin() as tx:
             done = tx.execute(

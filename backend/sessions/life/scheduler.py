@@ -39,9 +39,7 @@ class Sight:
     jobs_s: float | None  # when all jobs were last seen
     ended_s: float | None
     ended_error: str | None
-    claims: Mapping[
-        str, tuple[Claim, ...]
-    ]  # by session id, `waiting` and `jobs` merged, the fresher row of a job
+    claims: Mapping[str, tuple[Claim, ...]]  # by session id, `waiting` and `jobs` merged, the fresher row of a job
     ended: Mapping[int, Row]  # by job id, the newest attempt
     addresses: Mapping[str, str]  # by node
 
@@ -63,9 +61,7 @@ class Sight:
 def sight_of(snapshot: Snapshot) -> Sight:
     """Arrange a snapshot: some milliseconds for 100,000 jobs."""
     rows = {row["job_id"]: row for row in _carried(snapshot.jobs)}
-    if (snapshot.waiting.taken_s or 0.0) > (
-        snapshot.jobs.taken_s or 0.0
-    ):  # an older one would bring back the dead
+    if (snapshot.waiting.taken_s or 0.0) > (snapshot.jobs.taken_s or 0.0):  # an older one would bring back the dead
         rows.update({row["job_id"]: row for row in _carried(snapshot.waiting)})
     claims: dict[str, list[Claim]] = {}
     for row in rows.values():

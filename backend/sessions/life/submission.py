@@ -80,9 +80,7 @@ def _is_name(text: str) -> bool:
     return safe and len(text) <= 128 and text[0] not in ".+@-"
 
 
-def image_problem(
-    request: LaunchRequest, images: tuple[ImageChoice, ...], folders: tuple[str, ...]
-) -> Problem | None:
+def image_problem(request: LaunchRequest, images: tuple[ImageChoice, ...], folders: tuple[str, ...]) -> Problem | None:
     """Why this image can't be used; None when it can."""
     if not request.image:
         return None
@@ -107,9 +105,7 @@ def image_path(request: LaunchRequest, images: tuple[ImageChoice, ...]) -> str:
 def find_runtime(settings: Settings) -> Runtime:
     """The runtime of this site's sessions. Raises NoRuntime. Starts a program: ask once."""
     kind, command = settings.sessions.runtime, settings.sessions.runtime_command
-    if kind == "none" or (
-        kind == "auto" and not settings.sessions.images and not settings.sessions.image_folders
-    ):
+    if kind == "none" or (kind == "auto" and not settings.sessions.images and not settings.sessions.image_folders):
         return Runtime("none")
     if kind != "auto" and command is not None:
         return Runtime(kind, str(command))  # as it is on the nodes; this machine need not have it
@@ -195,9 +191,7 @@ def _app_options(settings: Settings, request: LaunchRequest, runtime: Runtime) -
     return {"command": str(command)} if given or command.is_file() else {}
 
 
-def _runtime_spec(
-    settings: Settings, runtime: Runtime, request: LaunchRequest, images: tuple[ImageChoice, ...]
-) -> Any:
+def _runtime_spec(settings: Settings, runtime: Runtime, request: LaunchRequest, images: tuple[ImageChoice, ...]) -> Any:
     if not request.image:
         return Runtime("none").spec()
     if runtime.kind == "none":

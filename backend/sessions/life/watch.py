@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -27,6 +28,7 @@ log = logging.getLogger("carme.sessions")
 TICK_S = 0.3
 PASS_EVERY_S = 5.0
 PROBE_EVERY_S = 2.0
+SWEEP_EVERY_S = 3600.0
 HELPERS = 8
 
 
@@ -34,8 +36,17 @@ class Watcher:
     """Reconciles and probes in a thread of its own; `wake()` from any thread makes it look at once."""
 
     def __init__(
-        self, settings: Settings, rows: Rows, box: SecretBox, snapshots: SnapshotReader, launcher: Launcher
+        self,
+        settings: Settings,
+        rows: Rows,
+        box: SecretBox,
+        snapshots: SnapshotReader,
+        launcher: Launcher,
+        *,
+        sweep: Callable[[], None],
     ) -> None:
+        """`sweep` is called now and then to clear away what is old."""
+        self._sweep = sweep
         self._settings = settings
         self._rows = rows
         self._box = box
@@ -48,6 +59,7 @@ class Watcher:
         self._helpers = ThreadPoolExecutor(HELPERS, thread_name_prefix="sessions")
         self._versions: dict[str, int] = {}
         self._pass_at = 0.0
+        self._swept_at = time.monotonic()
         self._probing: dict[str, Future[None]] = {}
         self._probed_at: dict[str, float] = {}
 
@@ -95,6 +107,9 @@ class Watcher:
         for snapshot in clusters.values():
             self._reconciler.run(snapshot, sight_of(snapshot))
         self._probe_all()
+        if time.monotonic() - self._swept_at >= SWEEP_EVERY_S:
+            self._swept_at = time.monotonic()
+            self._sweep()
 
     def _probe_all(self) -> None:
         starting = [row for row in self._rows.live() if row.state == "starting"]

@@ -105,23 +105,17 @@ def _fits_machines(request: LaunchRequest, facts: Facts) -> Iterator[Problem]:
         ("memory_mb", "mem", request.memory_mb, max((node["memory_mb"] or 0 for node in nodes), default=0)),
     ):  # fmt: skip
         if asked > most:
-            yield Problem(
-                field, f"No node of {where} has {amount(name, asked)}; the most is {amount(name, most)}."
-            )
+            yield Problem(field, f"No node of {where} has {amount(name, asked)}; the most is {amount(name, most)}.")
             return
     fitting = sum(1 for node in nodes if _has(node, request))
     if fitting == 0:
         yield Problem("", f"No single node of {where} has all of this together.")
     elif fitting < request.nodes:
-        yield Problem(
-            "nodes", f"Only {amount('node', fitting)} of {where} can hold this, not {request.nodes}."
-        )
+        yield Problem("nodes", f"Only {amount('node', fitting)} of {where} can hold this, not {request.nodes}.")
 
 
 def _gpus(node: Row, gpu_type: str) -> int:
-    return sum(
-        item["total"] or 0 for item in node["gpu_types"] or () if not gpu_type or item["type"] == gpu_type
-    )
+    return sum(item["total"] or 0 for item in node["gpu_types"] or () if not gpu_type or item["type"] == gpu_type)
 
 
 def _has(node: Row, request: LaunchRequest) -> bool:
@@ -180,9 +174,7 @@ def _wall(request: LaunchRequest, sources: list[Source]) -> Iterator[Problem]:
             return
 
 
-def _exceeded(
-    wanted: Mapping[str, float], sources: list[Source], key: str
-) -> Iterator[tuple[str, float, str, float]]:
+def _exceeded(wanted: Mapping[str, float], sources: list[Source], key: str) -> Iterator[tuple[str, float, str, float]]:
     for name, asked in wanted.items():
         for who, row in sources:
             most = parse_tres(row.get(key)).get(name)

@@ -89,8 +89,7 @@ def facts_of(snapshot: Snapshot) -> Facts:
         reservations=tuple(snapshot.reservations.rows()),
         accounts={row["name"]: row for row in snapshot.accounts.rows()},
         knows_nodes=snapshot.nodes.taken_s is not None and snapshot.nodes.table.num_rows > 0,
-        knows_associations=snapshot.associations.taken_s is not None
-        and snapshot.associations.table.num_rows > 0,
+        knows_associations=snapshot.associations.taken_s is not None and snapshot.associations.table.num_rows > 0,
     )
 
 
