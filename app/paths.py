@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 HOME = "/"
 NOWHERE = ("/login", "/logout", "/setup", "/api/", "/assets/", "/static/", "/components/")
@@ -21,8 +21,3 @@ def own_path(text: str) -> str:
     if parts.scheme or parts.netloc or "//" in parts.path or parts.path.startswith(NOWHERE):
         return HOME
     return text
-
-
-def query_of(path: str) -> list[tuple[str, str]]:
-    """The query of a path as fields, for a form that goes there by GET."""
-    return parse_qsl(urlsplit(path).query, keep_blank_values=True)

@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 from app import cookies as names
-from app.paths import query_of
 from app.signin.entry import EntryHandler, step_two
 from backend.identity import (
     CodeRefused,
@@ -86,6 +85,5 @@ def show_recovery_codes(handler: EntryHandler, codes: tuple[str, ...], path: str
         codes=codes,
         text="\n".join([f"{name}: recovery codes, each works once", *codes, ""]),
         file_name="recovery-codes.txt",
-        next=path.partition("?")[0],
-        next_query=query_of(path),
+        next=path,
     )

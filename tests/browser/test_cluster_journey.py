@@ -43,7 +43,7 @@ def test_a_person_of_the_directory_works_in_jupyterlab_on_one_a100_two_clicks_fr
     page.get_by_label("Code").fill(me.code())
     page.get_by_role("button", name="Confirm").click()
     expect(page.locator("#codes li")).to_have_count(10)
-    page.get_by_role("button", name="I have kept them").click()
+    page.get_by_role("link", name="I have kept them").click()
 
     page.get_by_role("button", name=re.compile("JupyterLab on A100")).click(timeout=READY_MS)
     page.get_by_role("button", name="Start", exact=True).click()

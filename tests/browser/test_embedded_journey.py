@@ -59,7 +59,7 @@ def test_a_newcomer_gets_from_the_printed_link_to_a_running_notebook_and_stops_i
     page.get_by_label("Code").fill(me.code())
     page.get_by_role("button", name="Confirm").click()
     expect(page.locator("#codes li")).to_have_count(10)
-    page.get_by_role("button", name="I have kept them").click()
+    page.get_by_role("link", name="I have kept them").click()
 
     page.get_by_role("button", name=re.compile("JupyterLab on A100")).click(timeout=READY_MS)
     page.get_by_role("button", name="Start", exact=True).click()

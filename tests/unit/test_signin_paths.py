@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as some
 
-from app.paths import own_path, query_of
+from app.paths import own_path
 
 BASE = "http://localhost:5006/login"
 
@@ -58,7 +58,3 @@ def test_whatever_is_asked_for_a_browser_stays_on_this_origin(text: str) -> None
     assert urlsplit(urljoin(BASE, path)).netloc == "localhost:5006"
     assert path.startswith("/") and not path.startswith(("//", "/\\"))
     assert path.isascii() and not any(character.isspace() for character in path)
-
-
-def test_a_query_becomes_fields() -> None:
-    assert query_of("/jobs?state=running&user=a%20b&x=") == [("state", "running"), ("user", "a b"), ("x", "")]
