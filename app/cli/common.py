@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from backend.services import Services
 
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_DURATION = re.compile(r"(?a)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
 class Failed(Exception):
@@ -145,7 +145,7 @@ def duration_s(text: str) -> int:
     if text and from_units:
         days, hours, minutes, seconds = (int(part or 0) for part in from_units.groups())
         return _positive(days * 86400 + hours * 3600 + minutes * 60 + seconds, text)
-    slurm = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
+    slurm = re.fullmatch(r"(?a)(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
     if slurm is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration: 30m, 1h30m, 2d or 1-02:03:04")
     day, first, second, third = slurm.groups()

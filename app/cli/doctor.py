@@ -30,9 +30,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         settings = settings_of(options)
     except Failed as refusal:
-        findings = [
-            Finding("settings", "fail", str(refusal), "Correct it; config/default.toml explains each key.")
-        ]
+        findings = [Finding("settings", "fail", str(refusal), "Correct it; config/default.toml explains each key.")]
     else:
         check_owner(settings.instance.data_dir)
         os.environ.setdefault("CARME_DATA", str(settings.instance.data_dir))

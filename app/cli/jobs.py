@@ -21,9 +21,7 @@ def add_parser(commands: Any) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="jobs, the newest first")
     for name in ("state", "user", "account", "partition", "qos"):
-        listing.add_argument(
-            f"--{name}", action="append", default=[], metavar=name.upper(), help="may repeat"
-        )
+        listing.add_argument(f"--{name}", action="append", default=[], metavar=name.upper(), help="may repeat")
     listing.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (default 100)")
     add_common(listing, json_output=True)
     listing.set_defaults(run=run_list)

@@ -12,9 +12,7 @@ from app.cli.common import WrongUse, add_common, check_owner, settings_of
 
 def add_parser(commands: Any) -> None:
     """Register the command."""
-    parser = commands.add_parser(
-        "serve", help="run the console", description="Run the console until it is stopped."
-    )
+    parser = commands.add_parser("serve", help="run the console", description="Run the console until it is stopped.")
     add_common(parser)
     parser.add_argument("--address", metavar="A", help="the address both listen on")
     parser.add_argument("--port", metavar="P", type=int, help="the console's port")

@@ -34,16 +34,12 @@ FACTS = (
 
 def add_parser(commands: Any) -> None:
     """Register the command."""
-    parser = commands.add_parser(
-        "session", help="people's sessions", description="People's interactive work."
-    )
+    parser = commands.add_parser("session", help="people's sessions", description="People's interactive work.")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     launch = actions.add_parser("launch", help="launch a session as a person")
     launch.add_argument("--as", dest="user", required=True, metavar="USER", help="whose session it is")
     launch.add_argument("--app", default="", metavar="APP", help="what to start (default: the site's)")
-    launch.add_argument(
-        "--gpus", type=gpus, default=("", 0), metavar="[TYPE:]N", help="a node, such as a100:1"
-    )
+    launch.add_argument("--gpus", type=gpus, default=("", 0), metavar="[TYPE:]N", help="a node, such as a100:1")
     launch.add_argument("--time", type=duration_s, default=0, metavar="T", help="30m, 2h, 1-00:00:00")
     for name in ("account", "partition", "qos", "image", "reservation", "title"):
         launch.add_argument(f"--{name}", default="", metavar=name.upper())

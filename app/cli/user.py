@@ -21,15 +21,11 @@ def add_parser(commands: Any) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     add = actions.add_parser("add", help="make a local account")
     add.add_argument("name", metavar="NAME")
-    add.add_argument(
-        "--password-file", metavar="F", type=Path, help="its password (mode 0600); asked for where absent"
-    )
+    add.add_argument("--password-file", metavar="F", type=Path, help="its password (mode 0600); asked for where absent")
     add.add_argument("--role", action="append", default=[], choices=["operator", "admin"], help="may repeat")
     add.add_argument("--display-name", metavar="TEXT", default="")
     add.add_argument("--mail", metavar="ADDRESS", default="")
-    add.add_argument(
-        "--uid", metavar="N", type=int, help="the Unix uid (default: the Unix user's of that name)"
-    )
+    add.add_argument("--uid", metavar="N", type=int, help="the Unix uid (default: the Unix user's of that name)")
     add_common(add)
     add.set_defaults(run=run_add)
     for name, run, words in (

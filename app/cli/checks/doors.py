@@ -41,9 +41,7 @@ def check_apps_address(settings: Settings) -> Outcome:
         try:
             socket.getaddrinfo(host, None)
         except OSError:
-            return bad(
-                f"{host} has no address", f"Make a wildcard DNS entry for {host.replace('doctor', '*', 1)}."
-            )
+            return bad(f"{host} has no address", f"Make a wildcard DNS entry for {host.replace('doctor', '*', 1)}.")
     if apps.scheme == "http" and not host.endswith(".localhost"):
         return bad(f"{settings.apps.url} is not HTTPS", "Put nginx with a wildcard certificate before it.")
     return _answers(settings.apps.address, settings.apps.port, settings.apps.url)

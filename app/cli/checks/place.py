@@ -36,9 +36,7 @@ def check_data(settings: Settings) -> Outcome:
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         return bad(f"{folder} of {owner} is not open to us", "chown -R it to the user that runs the console")
     if stat.S_IMODE(found.st_mode) & 0o027:
-        return bad(
-            f"{folder} is open to others (mode {stat.S_IMODE(found.st_mode):04o})", f"chmod 700 {folder}"
-        )
+        return bad(f"{folder} is open to others (mode {stat.S_IMODE(found.st_mode):04o})", f"chmod 700 {folder}")
     free = shutil.disk_usage(folder).free
     if free < LEAST_FREE_BYTES:
         return doubtful(f"{folder} has only {free >> 20} MB left", "Make room on its file system.")

@@ -38,9 +38,7 @@ def check_scheduler(settings: Settings) -> Outcome:
         return doubtful(str(error), "It runs while `carme serve` does.") if local else bad(str(error), away)
     except SchedulerError as error:
         return bad(str(error), "The words are the scheduler's own.")
-    return good(
-        f"this machine, as cluster {name}" if local else f"{_slurm_version(settings)}, cluster {name}"
-    )
+    return good(f"this machine, as cluster {name}" if local else f"{_slurm_version(settings)}, cluster {name}")
 
 
 def check_collector(settings: Settings) -> Outcome:
@@ -53,9 +51,7 @@ def check_collector(settings: Settings) -> Outcome:
         return doubtful(f"{why}", "Start the collector (`carme serve`) and look at its log.")
     age_s = time.time() - jobs.taken_s
     if jobs.error:
-        return bad(
-            f"the queue can't be read: {jobs.error} (shown: {age_s:.0f} s old)", "See scheduler above."
-        )
+        return bad(f"the queue can't be read: {jobs.error} (shown: {age_s:.0f} s old)", "See scheduler above.")
     if age_s > LATE_FACTOR * max(jobs.every_s, 5.0):
         return doubtful(f"the queue shown is {age_s:.0f} s old", "Start the collector (`carme serve`).")
     return good(f"the queue is {age_s:.0f} s old, read in {jobs.duration_s or 0:.2f} s")
@@ -77,9 +73,7 @@ def check_launcher(settings: Settings) -> Outcome:
             f"{settings.launcher.socket} does not answer: {error.message}",
             "Start the launcher: with strategy self `carme serve` does, with sudo its own service.",
         )
-    return bad(
-        f"{settings.launcher.socket} took a request that makes no sense", "Is it this release's launcher?"
-    )
+    return bad(f"{settings.launcher.socket} took a request that makes no sense", "Is it this release's launcher?")
 
 
 def check_as_user(settings: Settings) -> Outcome:
@@ -93,9 +87,7 @@ def check_as_user(settings: Settings) -> Outcome:
         except OSError as error:
             return bad(f"{path}: {error.strerror}", "Install it: see the README, “At a site”.")
         if found.st_uid != 0 or stat.S_IMODE(found.st_mode) & 0o022:
-            return bad(
-                f"{path} can be changed by others than root", f"chown root:root {path}; chmod go-w {path}"
-            )
+            return bad(f"{path} can be changed by others than root", f"chown root:root {path}; chmod go-w {path}")
     if not os.access(program, os.X_OK):
         return bad(f"{program} can't be run", f"chmod 755 {program}")
     if shutil.which("sudo") is None:
