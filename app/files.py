@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tornado.web import StaticFileHandler
 
-from app.guards import Guard, Kind, Route
+from app.gate.guards import Guard, Kind, Route
 
 WEB_FILES = Path(__file__).resolve().parents[1] / "assets" / "web"
 YEAR_S = 365 * 86400

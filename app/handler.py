@@ -16,8 +16,8 @@ from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError, RequestHandler
 
 from app.gate import Gate, Refusal
-from app.guards import Kind
-from app.visit import Visit
+from app.gate.guards import Kind
+from app.gate.visit import Visit
 from backend.identity import Viewer
 from backend.services import Services
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from app.guards import Guard, Route
+from app.gate.guards import Guard, Route
+from app.gate.headers import wildcard
 from app.handler import ConsoleHandler
-from app.headers import wildcard
 from backend.sessions import SessionNotFound
 
 PATH = r"/sessions/([A-Za-z0-9]{1,32})/open/([a-z][a-z0-9-]{0,31})"

@@ -39,10 +39,10 @@ from tornado.routing import PathMatches, Rule
 from tornado.web import HTTPError, RequestHandler
 
 from app.gate import Gate, NotFound, Refusal
-from app.guards import Guard, Kind, Route
+from app.gate.guards import Guard, Kind, Route
+from app.gate.tokens import KEY, PageToken
+from app.gate.visit import Visit
 from app.handler import RefusedHandler, visit_of
-from app.tokens import KEY, PageToken
-from app.visit import Visit
 from backend.identity import Viewer
 
 log = logging.getLogger("carme.web")

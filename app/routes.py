@@ -13,7 +13,7 @@ from tornado.web import RequestHandler
 from app import private, signin
 from app.account import ROUTES as ACCOUNT
 from app.files import ROUTES as FILES
-from app.guards import Guard, Kind, Route
+from app.gate.guards import Guard, Kind, Route
 from app.health import HealthHandler, MetricsHandler, ReadyHandler
 from app.open import ROUTES as OPEN
 from app.rest import ROUTES as REST

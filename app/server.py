@@ -16,13 +16,13 @@ from tornado.netutil import bind_sockets
 from tornado.web import GZipContentEncoding
 
 from app.accesslog import log_request
-from app.cookies import Cookies
 from app.files import WEB_FILES
 from app.gate import Gate
-from app.guards import Route
-from app.headers import SecurityHeaders
+from app.gate.cookies import Cookies
+from app.gate.guards import Route
+from app.gate.headers import SecurityHeaders
+from app.gate.origins import Origins
 from app.kicker import Kicker
-from app.origins import Origins
 from app.private import ConsoleTornado, GateAuth, application
 from app.routes import build_table, own_routes, patterns
 from backend.identity import Viewer

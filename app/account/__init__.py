@@ -10,7 +10,7 @@ from app.account.changes import (
 )
 from app.account.factor import NewFactorHandler
 from app.account.overview import AccountHandler
-from app.guards import Guard, Route
+from app.gate.guards import Guard, Route
 
 POST = frozenset({"POST"})
 FORM = frozenset({"GET", "HEAD", "POST"})

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from app.account.overview import show_account
-from app.paths import own_path
+from app.gate.paths import own_path
 from app.signin.enrol import show_recovery_codes
 from app.signin.entry import EntryHandler
 from backend.identity import IdentityError, NotFresh, PasswordRefused

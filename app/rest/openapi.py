@@ -7,7 +7,7 @@ from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
 
-from app.guards import Guard
+from app.gate.guards import Guard
 from app.rest.base import PROBLEM_TYPE, Operation
 from app.rest.schemas import PROBLEM, TEXT
 from app.rest.table import ADDRESSES, PREFIX, Address

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from app.guards import Guard, Kind, Route
+from app.gate.guards import Guard, Kind, Route
 from app.rest.agent import RegisterAgent
 from app.rest.base import RestHandler
 from app.rest.cluster import Cluster, Nodes, Partitions, Reservations

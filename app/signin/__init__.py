@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.guards import Guard, Kind, Route
+from app.gate.guards import Guard, Kind, Route
 from app.signin.code import CodeHandler
 from app.signin.enrol import EnrolHandler
 from app.signin.expired import ExpiredPasswordHandler

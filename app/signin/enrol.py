@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from app import cookies as names
+from app.gate import cookies as names
 from app.signin.entry import EntryHandler, step_two
 from backend.identity import (
     CodeRefused,

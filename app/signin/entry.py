@@ -11,9 +11,9 @@ from typing import Any, ParamSpec, TypeVar
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from app import cookies as names
+from app.gate import cookies as names
+from app.gate.paths import own_path
 from app.handler import ConsoleHandler
-from app.paths import own_path
 from backend.identity import DirectoryDown, IdentityError, Pending, SignedIn, Throttled
 
 P = ParamSpec("P")

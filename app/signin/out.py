@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app import cookies as names
+from app.gate import cookies as names
 from app.signin.entry import EntryHandler
 
 

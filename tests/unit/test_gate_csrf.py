@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
-from app.csrf import EntryForms, foreign, reads_across
-from app.gate import form_field
-from app.origins import Origins, Source
+from app.gate.csrf import EntryForms, foreign, reads_across
+from app.gate.gate import form_field
+from app.gate.origins import Origins, Source
 from backend.store import SecretBox
 from config import load_settings
 
@@ -68,7 +68,7 @@ def test_an_entry_form_holds_for_its_subject_and_for_an_hour(
     token, half = forms.issue(), forms.issue("half")
     assert forms.good(token) and forms.good(half, "half")
     assert not forms.good(half) and not forms.good(token, "half") and not forms.good(half, "another")
-    monkeypatch.setattr("app.csrf.time.time", lambda: 4_000_000_000.0)
+    monkeypatch.setattr("app.gate.csrf.time.time", lambda: 4_000_000_000.0)
     assert not forms.good(token)
 
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from app.accesslog import shown_path
-from app.headers import wildcard, with_nonce
+from app.gate.headers import wildcard, with_nonce
 from tests.unit.gatehouse import House, Person, running
 
 HOSTILE = '"><script>alert(1)</script>'

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tornado.httputil import HTTPHeaders
 
-from app.origins import Origins
+from app.gate.origins import Origins
 from config import load_settings
 
 

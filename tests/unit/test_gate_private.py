@@ -14,8 +14,8 @@ from panel.io.server import ComponentResourceHandler
 from tornado.web import Application
 
 from app import private
-from app.guards import Guard
-from app.tokens import PageToken, read_token
+from app.gate.guards import Guard
+from app.gate.tokens import PageToken, read_token
 from tests.unit.gatehouse import House, Person, payload, running
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from tornado.routing import PathMatches
 
-from app.guards import SAFE, Guard, Kind, Route
+from app.gate.guards import SAFE, Guard, Kind, Route
 from app.routes import UnknownPageAction, build_table, own_routes
 from pages import PAGES, Page
 from tests.unit.gatehouse import Answer, Browser, House, Person, running

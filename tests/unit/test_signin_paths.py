@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as some
 
-from app.paths import own_path
+from app.gate.paths import own_path
 
 BASE = "http://localhost:5006/login"
 

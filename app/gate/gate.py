@@ -18,13 +18,13 @@ from urllib.parse import parse_qs, quote
 
 from tornado.httputil import HTTPServerRequest
 
-from app import cookies as names
-from app import csrf
-from app.cookies import Cookies
-from app.guards import SAFE, Guard, Kind
-from app.origins import Origins
-from app.tokens import PageToken, read_token
-from app.visit import Visit
+from app.gate import cookies as names
+from app.gate import csrf
+from app.gate.cookies import Cookies
+from app.gate.guards import SAFE, Guard, Kind
+from app.gate.origins import Origins
+from app.gate.tokens import PageToken, read_token
+from app.gate.visit import Visit
 from backend.identity import Identity, PendingLogin, Viewer, policy
 from backend.store import SecretBox
 

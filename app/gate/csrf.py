@@ -12,7 +12,7 @@ import time
 
 from tornado.httputil import HTTPHeaders
 
-from app.origins import Origins, Source
+from app.gate.origins import Origins, Source
 from backend.store import SecretBox
 
 FIELD = "csrf"

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.web import OutputTransform
 
-from app.guards import Kind
-from app.visit import Visit
+from app.gate.guards import Kind
+from app.gate.visit import Visit
 
 HSTS = "max-age=31536000"
 SCRIPT = re.compile(rb"<script(?=[\s>])")

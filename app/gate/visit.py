@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 
-from app.guards import Route
-from app.origins import Source
+from app.gate.guards import Route
+from app.gate.origins import Source
 from backend.identity import PendingLogin, Viewer
 
 
