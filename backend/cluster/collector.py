@@ -31,6 +31,7 @@ from config import Settings
 log = logging.getLogger(__name__)
 
 ASK_NAME_EVERY_S = 2.0
+NICE = 5  # pages come first where there are few CPUs
 
 
 class CollectorRunning(Exception):
@@ -87,6 +88,7 @@ def run_collector(settings: Settings) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    os.nice(NICE)
     folder = snapshot_folder(settings)
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     with _only_one(settings.instance.data_dir / "run" / "collector.lock"):
@@ -110,9 +112,7 @@ def _cluster_name(scheduler: Scheduler, folder: Path, stop: threading.Event) -> 
             cluster = scheduler.cluster()
         except SchedulerError as error:
             log.warning("the cluster's name is not known yet: %s", error)
-            blame = blame or SnapshotWriter(
-                folder, _known_name(folder), _intervals_by_part(scheduler.intervals)
-            )
+            blame = blame or SnapshotWriter(folder, _known_name(folder), _intervals_by_part(scheduler.intervals))
             for part in SCHEMAS:
                 blame.fail(part, str(error), time.time())
             stop.wait(ASK_NAME_EVERY_S)

@@ -84,9 +84,7 @@ class Looks:
     def _publish(self, part: str, reading: Reading, taken_s: float, duration_s: float) -> None:
         for problem in reading.problems[:5]:
             log.warning("%s: %s", part, problem)
-        self.writer.publish(
-            part, reading.table, taken_s=taken_s, duration_s=duration_s, problems=reading.problems
-        )
+        self.writer.publish(part, reading.table, taken_s=taken_s, duration_s=duration_s, problems=reading.problems)
 
     def _fail(self, parts: Iterable[str], error: SchedulerError, now_s: float) -> None:
         for part in parts:

@@ -35,7 +35,5 @@ def session_jobs(db: Database, cluster: str) -> list[SessionJob]:
     with db.read() as look:
         rows = look.execute(wanted).all()
     return [
-        SessionJob(identity, number, state in WAITING_STATES)
-        for identity, number, state in rows
-        if number is not None
+        SessionJob(identity, number, state in WAITING_STATES) for identity, number, state in rows if number is not None
     ]

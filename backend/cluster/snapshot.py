@@ -222,9 +222,7 @@ def _read_part(path: Path, name: str) -> Part:
     except FileNotFoundError:
         return Part(schema.empty_table(), None, None, 0.0)
     except (OSError, pa.ArrowInvalid, KeyError, ValueError) as error:
-        return Part(
-            schema.empty_table(), None, None, 0.0, error=f"The file {path.name} can't be read: {error}"
-        )
+        return Part(schema.empty_table(), None, None, 0.0, error=f"The file {path.name} can't be read: {error}")
     table = table.replace_schema_metadata(None)
     if not table.schema.equals(schema):
         return Part(

@@ -174,10 +174,7 @@ def test_a_job_that_asks_for_too_much_will_never_start() -> None:
         job_row(9, reason="QOSMaxMemoryPerJob", tres="cpu=1,mem=64G"),
         qos=[{"name": "normal", "max_tres_per_job": "mem=32G"}],
     )
-    assert (
-        said
-        == "It asks for 64 GB of memory; QOS normal allows 32 GB of memory a job. It will not start as it is."
-    )
+    assert said == "It asks for 64 GB of memory; QOS normal allows 32 GB of memory a job. It will not start as it is."
 
 
 def test_a_job_that_asks_for_too_little() -> None:
@@ -240,9 +237,7 @@ def test_the_nodes_that_are_not_available() -> None:
 
 
 def test_the_jobs_it_depends_on() -> None:
-    said = words(
-        job_row(9, reason="Dependency", dependency="afterok:12(unfulfilled),afterany:13_*(unfulfilled)")
-    )
+    said = words(job_row(9, reason="Dependency", dependency="afterok:12(unfulfilled),afterany:13_*(unfulfilled)"))
     assert said == "It waits for jobs 12, 13_* to finish first."
 
 
@@ -273,7 +268,7 @@ def test_how_it_ended(facts: dict[str, Any], said: str) -> None:
 
 
 def test_every_job_of_the_captured_queue_has_words() -> None:
-    jobs = parse_jobs(captured("squeue"), captured_marks()).table.to_pylist()
+    jobs = parse_jobs([captured("squeue").encode()], captured_marks()).table.to_pylist()
     seen = snapshot(jobs=jobs)
     for job in jobs:
         said = reason_in_words(job, seen)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,9 +66,7 @@ hostile = st.one_of(
         max_size=20,
     ).map("".join),
 ).filter(
-    lambda text: (
-        ":<field>" not in text and ":<row>\n" not in text and not text.endswith((":", ":<row", ":<field"))
-    )
+    lambda text: ":<field>" not in text and ":<row>\n" not in text and not text.endswith((":", ":<row", ":<field"))
 )
 
 
@@ -74,7 +74,7 @@ hostile = st.one_of(
 def test_a_hostile_text_arrives_unchanged_and_forges_nothing(name: str, comment: str, folder: str) -> None:
     name, comment, folder = (text.encode("utf-8", "replace").decode() for text in (name, comment, folder))
     output = squeue({"Name": name, "Comment": comment, "WorkDir": folder}, {"JobID": "8", "Name": "after"})
-    reading = parse_jobs(output, MARKS)
+    reading = parse_jobs([output.encode()], MARKS)
     assert reading.problems == ()
     first, second = reading.table.to_pylist()
     assert first["job_id"] == 7
@@ -88,28 +88,36 @@ def test_a_name_that_imitates_a_row_of_another_poll_is_only_a_name() -> None:
     old = Marks.draw()
     forged = squeue({"JobID": "666", "UserName": "root"}, marks=old)
     new = Marks.draw()
-    table = parse_jobs(squeue({"Name": forged}, marks=new), new).table
+    table = parse_jobs([squeue({"Name": forged}, marks=new).encode()], new).table
     assert table["job_id"].to_pylist() == [7]
     assert table["name"].to_pylist() == [forged]
 
 
 def test_marks_are_drawn_anew_for_each_poll() -> None:
     assert len({Marks.draw().field for _ in range(100)}) == 100
-    assert Marks.draw().row in job_format(marks := Marks.draw()) + "\n" or marks.row.strip() in job_format(
-        marks
-    )
+    assert Marks.draw().row in job_format(marks := Marks.draw()) + "\n" or marks.row.strip() in job_format(marks)
 
 
 @given(st.text(max_size=300))
 def test_garbage_is_named_and_never_raises(garbage: str) -> None:
-    reading = parse_jobs(garbage + f":{MARKS.row}" + squeue({}), MARKS)
+    reading = parse_jobs([(garbage + f":{MARKS.row}" + squeue({})).encode("utf-8", "replace")], MARKS)
     assert reading.table["job_id"].to_pylist() == [7]
     assert len(reading.problems) >= 1
     assert "row 1 of squeue" in reading.problems[0]
 
 
+@given(st.lists(st.integers(0, 400), max_size=12))
+def test_it_does_not_matter_where_the_answer_is_cut_into_pieces(cuts: list[int]) -> None:
+    output = squeue({"Name": "é✓"}, {"JobID": "8"}).encode()
+    places = [0, *sorted(cuts), len(output)]
+    pieces = [output[begin:end] for begin, end in pairwise(places)]
+    reading = parse_jobs(pieces, MARKS)
+    assert reading.problems == ()
+    assert reading.table["name"].to_pylist() == ["é✓", "job"]
+
+
 def test_an_answer_that_breaks_off_is_told() -> None:
-    reading = parse_jobs(squeue({}, {"JobID": "8"})[:-40], MARKS)
+    reading = parse_jobs([squeue({}, {"JobID": "8"}).encode()[:-40]], MARKS)
     assert reading.table["job_id"].to_pylist() == [7]
     assert "ends in the middle" in reading.problems[0]
 
@@ -120,7 +128,7 @@ def test_an_answer_that_breaks_off_is_told() -> None:
 )
 def test_every_state_with_every_flag_has_a_base(states: list[str], code: int) -> None:
     rows = [{"JobID": str(n), "State": state, "exit_code": str(code)} for n, state in enumerate(states, 1)]
-    for row, shown in zip(parse_jobs(squeue(*rows), MARKS).table.to_pylist(), states, strict=True):
+    for row, shown in zip(parse_jobs([squeue(*rows).encode()], MARKS).table.to_pylist(), states, strict=True):
         assert row["state"] in JOB_STATES
         assert row["flags"] == ([] if shown in JOB_STATES else [shown])
 
@@ -143,9 +151,7 @@ def test_an_unknown_state_is_shown_not_lost(shown: str) -> None:
         ("None", "0", "COMPLETED"),
     ],
 )
-def test_the_state_under_completing_is_told_by_reason_and_exit_code(
-    reason: str, code: str, state: str
-) -> None:
+def test_the_state_under_completing_is_told_by_reason_and_exit_code(reason: str, code: str, state: str) -> None:
     assert job_state("COMPLETING", reason, code) == (state, ["COMPLETING"])
 
 
@@ -171,12 +177,12 @@ def test_exit_code(raw: str, written: str) -> None:
     ],
 )
 def test_gpus_however_they_were_asked_for(fields: dict[str, str], gpus: int, kind: str) -> None:
-    row = parse_jobs(squeue(fields), MARKS).table.to_pylist()[0]
+    row = parse_jobs([squeue(fields).encode()], MARKS).table.to_pylist()[0]
     assert (row["gpus"], row["gpu_type"]) == (gpus, kind)
 
 
 def test_the_captured_queue_is_read_whole() -> None:
-    reading = parse_jobs(captured("squeue"), captured_marks())
+    reading = parse_jobs([captured("squeue").encode()], captured_marks())
     assert reading.problems == ()
     assert reading.table.schema == JOBS
     jobs = {row["label"]: row for row in reading.table.to_pylist()}

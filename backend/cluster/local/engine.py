@@ -151,9 +151,7 @@ class Engine:
                 self._ask_to_end(job, "CANCELLED", "The console was stopped.")
         self.ledger.save()
         deadline = time.monotonic() + 2 * GRACE_S
-        while (
-            any(job.state == "RUNNING" for job in self.ledger.jobs.values()) and time.monotonic() < deadline
-        ):
+        while any(job.state == "RUNNING" for job in self.ledger.jobs.values()) and time.monotonic() < deadline:
             for job in self.ledger.jobs.values():
                 if job.state == "RUNNING":
                     self._watch(job)

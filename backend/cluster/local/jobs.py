@@ -98,9 +98,7 @@ def check_wanted(options: Mapping[str, Any], machine: Machine, max_time_s: int) 
     gpus = _count(options, "gpus", 0)
     if not isinstance(kind, str) or gpus > machine.gpus_of(kind):
         what = f"{kind} GPUs" if kind else "GPUs"
-        raise Refused(
-            "refused", f"{gpus} {what} are asked for; this machine has {machine.gpus_of(str(kind))}."
-        )
+        raise Refused("refused", f"{gpus} {what} are asked for; this machine has {machine.gpus_of(str(kind))}.")
     time_s = _count(options, "time_s", 0) or max_time_s
     if time_s > max_time_s:
         raise Refused("refused", f"The longest time limit here is {max_time_s} s.")

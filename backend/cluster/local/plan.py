@@ -57,9 +57,7 @@ def plan(machine: Machine, running: Sequence[Held], waiting: Sequence[Wanted], n
 
     Every job keeps the place found for it, so that none that comes later delays it.
     """
-    kept = [
-        held if held.until_s > now_s else Held(held.wanted, held.gpu_types, now_s + 1) for held in running
-    ]
+    kept = [held if held.until_s > now_s else Held(held.wanted, held.gpu_types, now_s + 1) for held in running]
     spans: list[tuple[float, Held]] = [(now_s, held) for held in kept]
     starts = []
     for wanted in waiting:

@@ -31,9 +31,7 @@ from config import Settings
 
 ANSWER_S = 10.0
 REMEMBER_S = 300  # an ended job stays in the queue's table this long, as in Slurm (MinJobAge)
-INTERVALS = Intervals(
-    jobs_s=2.0, nodes_s=5.0, partitions_s=60.0, reservations_s=60.0, limits_s=60.0, waiting_s=1.0
-)
+INTERVALS = Intervals(jobs_s=2.0, nodes_s=5.0, partitions_s=60.0, reservations_s=60.0, limits_s=60.0, waiting_s=1.0)
 
 
 def ask_supervisor(path: Path, request: Mapping[str, Any], timeout_s: float = ANSWER_S) -> dict[str, Any]:

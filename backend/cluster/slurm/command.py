@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import secrets
+import selectors
 import shutil
 import signal
 import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from backend.cluster.protocol import CommandMissing, SchedulerAway, SchedulerError
 
@@ -30,6 +35,13 @@ AWAY = (
 )
 
 
+PIECE_BYTES = 1 << 20
+
+
+class _TooSlow(Exception):
+    """The time for an answer is over."""
+
+
 @dataclass(frozen=True)
 class Commands:
     """How to run this site's Slurm commands. `conf` is its slurm.conf; None: where Slurm looks by itself."""
@@ -47,42 +59,61 @@ class Commands:
 
     def run_bytes(self, name: str, *arguments: str) -> bytes:
         """The same, undecoded: for columns of a fixed number of bytes."""
-        argv = [self._find(name), *arguments]
-        environment = self.environment()
-        try:
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=environment,
-                cwd="/",
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise CommandMissing(f"{name} can't be run: {error.strerror or error}.") from error
-        with process:
+        return b"".join(self.stream(name, *arguments))
+
+    def stream(self, name: str, *arguments: str) -> Iterator[bytes]:
+        """Standard output as it comes, in pieces of any size. Raises as `run` does, if need be at the end."""
+        with tempfile.TemporaryFile() as errors, self._started(name, arguments, errors) as process:
+            deadline = time.monotonic() + self.timeout_s
             try:
-                output, errors = process.communicate(timeout=self.timeout_s)
-            except subprocess.TimeoutExpired as error:
+                yield from self._pieces(process, deadline)
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except (_TooSlow, subprocess.TimeoutExpired) as error:
                 _kill(process)
                 raise SchedulerAway(f"Slurm gave no answer to {name} within {self.timeout_s:g} s.") from error
             except BaseException:
                 _kill(process)
                 raise
-        words = " ".join(errors.decode("utf-8", "replace").split())[:500]
+            errors.seek(0)
+            words = " ".join(errors.read(4000).decode("utf-8", "replace").split())[:500]
         if process.returncode != 0:
             if any(sign in words.lower() for sign in AWAY):
                 raise SchedulerAway(f"Slurm does not answer: {words}")
             raise SchedulerError(f"{name} failed: {words or f'exit status {process.returncode}'}")
-        return output
+
+    def _started(self, name: str, arguments: tuple[str, ...], errors: IO[bytes]) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(
+                [self._find(name), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=self.environment(),
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise CommandMissing(f"{name} can't be run: {error.strerror or error}.") from error
+
+    @staticmethod
+    def _pieces(process: subprocess.Popen[bytes], deadline: float) -> Iterator[bytes]:
+        if process.stdout is None:
+            return
+        fd = process.stdout.fileno()
+        with selectors.DefaultSelector() as selector:
+            selector.register(fd, selectors.EVENT_READ)
+            while True:
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    raise _TooSlow
+                piece = os.read(fd, PIECE_BYTES)
+                if not piece:
+                    return
+                yield piece
 
     def environment(self) -> dict[str, str]:
         """Nothing is inherited, so that no SQUEUE_*, SACCT_*, SLURM_* of a shell changes an answer."""
         environment = {
-            "PATH": f"{self.bin_dir}:{DEFAULT_PATH}"
-            if self.bin_dir
-            else os.environ.get("PATH", DEFAULT_PATH),
+            "PATH": f"{self.bin_dir}:{DEFAULT_PATH}" if self.bin_dir else os.environ.get("PATH", DEFAULT_PATH),
             "LC_ALL": "C.UTF-8",
             "TZ": "UTC",
             "SLURM_TIME_FORMAT": "%s",

@@ -80,9 +80,7 @@ def parse_ended(output: str, marks: Marks) -> Reading:
             peak = megabytes_or_none(row["MaxRSS"])
             if peak is not None:
                 attempts[-1]["memory_peak_mb"] = max(peak, attempts[-1]["memory_peak_mb"] or 0)
-    attempts.sort(
-        key=lambda attempt: (attempt["job_id"], attempt["submit_s"] or 0, attempt["start_s"] or 2**62)
-    )
+    attempts.sort(key=lambda attempt: (attempt["job_id"], attempt["submit_s"] or 0, attempt["start_s"] or 2**62))
     return Reading(pa.Table.from_pylist(attempts, schema=ENDED), tuple(problems))
 
 
@@ -108,9 +106,7 @@ def _attempt(job_id: int, row: dict[str, str]) -> dict[str, Any]:
         "end_s": moment(row["End"]),
         "time_limit_s": limit * 60 if limit is not None else None,
         "nodes": whole(row["NNodes"]),
-        "node_list": ""
-        if row["NodeList"] in NOTHING or row["NodeList"] == "None assigned"
-        else row["NodeList"],
+        "node_list": "" if row["NodeList"] in NOTHING or row["NodeList"] == "None assigned" else row["NodeList"],
         "cpus": whole(row["NCPUS"]),
         "memory_mb": amounts.get("mem"),
         "gpus": total,

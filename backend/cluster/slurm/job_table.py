@@ -110,9 +110,7 @@ def job_batch(rows: list[list[str]]) -> pa.RecordBatch:
             for label, task in zip(labels, tasks, strict=True)
         ],
         "array_task_id": tasks,
-        "array_pending": [
-            _count_tasks(task) if task is not None and not task.isdigit() else 1 for task in tasks
-        ],
+        "array_pending": [_count_tasks(task) if task is not None and not task.isdigit() else 1 for task in tasks],
         "het_job_id": _each(_het, text["HetJobID"]),
         "het_offset": [
             whole(offset) if _het(head) else None
@@ -132,12 +130,9 @@ def job_batch(rows: list[list[str]]) -> pa.RecordBatch:
         "submit_s": _each(_moment, text["SubmitTime"]),
         "eligible_s": _each(_moment, text["EligibleTime"]),
         "start_s": start,
-        "start_expected": [
-            state == "PENDING" and began is not None for state, began in zip(base, start, strict=True)
-        ],
+        "start_expected": [state == "PENDING" and began is not None for state, began in zip(base, start, strict=True)],
         "end_s": [
-            None if state == "PENDING" else _moment(end)
-            for state, end in zip(base, text["EndTime"], strict=True)
+            None if state == "PENDING" else _moment(end) for state, end in zip(base, text["EndTime"], strict=True)
         ],
         "time_limit_s": _each(_duration, text["TimeLimit"]),
         "nodes": _each(_small, text["NumNodes"]),

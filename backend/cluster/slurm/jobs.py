@@ -42,7 +42,7 @@ def read_some_jobs(commands: Commands, job_ids: Iterable[int]) -> Reading:
 
 def _read(commands: Commands, *selection: str) -> Reading:
     marks = Marks.draw()
-    output = commands.run(
+    output = commands.stream(
         "squeue",
         "--noheader",
         "--all",
@@ -59,32 +59,48 @@ def job_format(marks: Marks) -> str:
     return ",".join(f"{name}::{marks.field}" for name in FIELDS[:-1]) + f",{FIELDS[-1]}::{marks.row.rstrip()}"
 
 
-def parse_jobs(output: str, marks: Marks) -> Reading:
-    """The table (schema JOBS) of squeue's answer. A row that makes no sense is left out and named."""
+def parse_jobs(output: Iterable[bytes], marks: Marks) -> Reading:
+    """The table (schema JOBS) of squeue's answer, as it comes in pieces of any size.
+
+    A row that makes no sense is left out and named. What is no UTF-8 is replaced, so that it costs no row.
+    """
     problems: list[str] = []
-    pieces = output.split(f":{marks.row}")
-    last = pieces.pop()
-    if last.strip():
-        problems.append(f"squeue's answer ends in the middle of a row: {last[:80]!r}")
+    batches: list[pa.RecordBatch] = []
+    count = 0
     with _no_collection():
-        batches = [
-            job_batch(rows)
-            for start in range(0, len(pieces), CHUNK)
-            if (rows := _rows(pieces[start : start + CHUNK], start, marks, problems))
-        ]
+        for lines in _chunks(output, f":{marks.row}".encode(), problems):
+            rows = _rows(lines, count, marks, problems)
+            count += len(lines)
+            if rows:
+                batches.append(job_batch(rows))
     return Reading(pa.Table.from_batches(batches, schema=JOBS).combine_chunks(), tuple(problems))
 
 
-def _rows(pieces: list[str], start: int, marks: Marks, problems: list[str]) -> list[list[str]]:
+def _chunks(output: Iterable[bytes], end: bytes, problems: list[str]) -> Iterator[list[bytes]]:
+    """The rows as they come, about CHUNK at a time; what is left without an end is named."""
+    ready: list[bytes] = []
+    rest = b""
+    for piece in output:
+        *lines, rest = (rest + piece).split(end)
+        ready.extend(lines)
+        if len(ready) >= CHUNK:
+            yield ready
+            ready = []
+    if ready:
+        yield ready
+    if rest.strip():
+        problems.append(f"squeue's answer ends in the middle of a row: {rest[:80]!r}")
+
+
+def _rows(lines: list[bytes], start: int, marks: Marks, problems: list[str]) -> list[list[str]]:
     separator = f":{marks.field}"
     rows = []
-    for number, piece in enumerate(pieces, start=start + 1):
+    for number, line in enumerate(lines, start=start + 1):
+        piece = line.decode("utf-8", "replace")
         values = piece.split(separator)
         identity = values[0]
         if len(values) != len(FIELDS):
-            problems.append(
-                f"row {number} of squeue has {len(values)} of {len(FIELDS)} fields: {piece[:80]!r}"
-            )
+            problems.append(f"row {number} of squeue has {len(values)} of {len(FIELDS)} fields: {piece[:80]!r}")
         elif not (identity.isascii() and identity.isdigit() and len(identity) < 19):
             problems.append(f"row {number} of squeue has no job id: {identity[:80]!r}")
         else:

@@ -170,9 +170,7 @@ def parse_use(output: str) -> Use:
 def _use_of(record: str) -> tuple[str, int | None]:
     found = re.search(r"\sGrpTRES=(\S*)", record)
     used = [(match["key"], match["used"]) for match in _USED.finditer(found[1] if found else "")]
-    text = ",".join(
-        f"{key}={number}M" if key == "mem" else f"{key}={number}" for key, number in used if number != "0"
-    )
+    text = ",".join(f"{key}={number}M" if key == "mem" else f"{key}={number}" for key, number in used if number != "0")
     jobs = re.search(r"\sGrpJobs=(?:N|\d+)\((\d+)\)", record)
     return text, int(jobs[1]) if jobs else None
 
@@ -258,9 +256,7 @@ def _accounts(descriptions: Rows, coordinators: Rows, associations: Rows) -> Rea
         for row in associations
         if not row["User"]
     ]
-    return Reading(
-        pa.Table.from_pylist(made, schema=ACCOUNTS), (*descriptions.problems, *coordinators.problems)
-    )
+    return Reading(pa.Table.from_pylist(made, schema=ACCOUNTS), (*descriptions.problems, *coordinators.problems))
 
 
 def _list(text: str) -> list[str]:

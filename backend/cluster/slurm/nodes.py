@@ -279,9 +279,7 @@ def _node_gpus(
     total, typed = tres_gpus(configured)
     used, typed_used = tres_gpus(allocated)
     totals = by_gres or ({**typed} if typed else ({"": total} if total else {}))
-    in_use = (
-        used_gres if used_gres else (typed_used or ({} if len(totals) != 1 else dict.fromkeys(totals, used)))
-    )
+    in_use = used_gres if used_gres else (typed_used or ({} if len(totals) != 1 else dict.fromkeys(totals, used)))
     types = [
         {"type": kind, "total": count, "allocated": min(count, in_use.get(kind, 0))}
         for kind, count in sorted(totals.items())

@@ -34,11 +34,7 @@ def as_duration(seconds: int) -> str:
         return _count(seconds, "second")
     minutes = seconds // 60
     days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
-    parts = [
-        _count(number, unit)
-        for number, unit in ((days, "day"), (hours, "hour"), (minutes, "minute"))
-        if number
-    ]
+    parts = [_count(number, unit) for number, unit in ((days, "day"), (hours, "hour"), (minutes, "minute")) if number]
     return " ".join(parts[:2])
 
 

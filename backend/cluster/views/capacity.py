@@ -210,9 +210,7 @@ def partition_loads(snapshot: Snapshot) -> list[PartitionLoad]:
     return [_load(row, nodes, queue) for row in snapshot.partitions.rows()]
 
 
-def _load(
-    row: dict[str, Any], nodes: dict[str, dict[str, Any]], queue: dict[str, Counter[str]]
-) -> PartitionLoad:
+def _load(row: dict[str, Any], nodes: dict[str, dict[str, Any]], queue: dict[str, Counter[str]]) -> PartitionLoad:
     members = [nodes[name] for name in row["node_names"] or [] if name in nodes]
     here = queue.get(row["name"], Counter())
     up = [node for node in members if node["available"]]
@@ -235,9 +233,7 @@ def _load(
 
 def _queue_by_partition(snapshot: Snapshot) -> dict[str, Counter[str]]:
     jobs = snapshot.jobs.table
-    tasks = jobs.select(["partition", "state", "array_pending"]).filter(
-        pc.is_in(jobs["state"], value_set=LIVE)
-    )
+    tasks = jobs.select(["partition", "state", "array_pending"]).filter(pc.is_in(jobs["state"], value_set=LIVE))
     queue: dict[str, Counter[str]] = {}
     for entry in tasks.group_by(["partition", "state"]).aggregate([("array_pending", "sum")]).to_pylist():
         state = "PENDING" if entry["state"] == "PENDING" else "RUNNING"

@@ -94,7 +94,5 @@ def _gpus(node: dict[str, Any], kind: str, *, free: bool) -> int:
     if not kind:
         return int(node["gpus"] - (node["gpus_allocated"] if free else 0))
     return sum(
-        entry["total"] - (entry["allocated"] if free else 0)
-        for entry in node["gpu_types"]
-        if entry["type"] == kind
+        entry["total"] - (entry["allocated"] if free else 0) for entry in node["gpu_types"] if entry["type"] == kind
     )

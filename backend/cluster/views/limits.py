@@ -116,11 +116,7 @@ class Case:
             if (key == _TRES[thing] if thing in _TRES else key.startswith(_FAMILY.get(thing, "")))
         ]
         return next(
-            iter(
-                [limit for limit in found if limit.bites]
-                or [limit for limit in found if limit.asked]
-                or found
-            ),
+            iter([limit for limit in found if limit.bites] or [limit for limit in found if limit.asked] or found),
             None,
         )
 
@@ -136,9 +132,7 @@ class Case:
         """How many jobs (tasks of arrays) have one of these states and values."""
         return sum(count for _, count in self._counts("user", states, conditions))
 
-    def _counts(
-        self, column: str, states: pa.Array, conditions: Mapping[str, set[str]]
-    ) -> list[tuple[str, int]]:
+    def _counts(self, column: str, states: pa.Array, conditions: Mapping[str, set[str]]) -> list[tuple[str, int]]:
         jobs = self.snapshot.jobs.table
         mask = pc.is_in(jobs["state"], value_set=states)
         for name, values in conditions.items():
@@ -169,9 +163,7 @@ class Case:
         """Which jobs count against an association's group limit: its own, and of all accounts below."""
         if row["user"]:
             return {"account": {row["account"]}, "user": {row["user"]}}
-        parents = {
-            one["account"]: one["parent"] for one in self.snapshot.associations.rows() if not one["user"]
-        }
+        parents = {one["account"]: one["parent"] for one in self.snapshot.associations.rows() if not one["user"]}
         below = {row["account"]}
         while True:
             more = {name for name, parent in parents.items() if parent in below} - below
@@ -206,16 +198,10 @@ def limit_in_words(word: str, case: Case) -> str:
     if match["span"]:
         return _time_budget(whose, _THINGS.get(thing, thing), reserved=match["span"] == "RunMinutes")
     if thing.startswith(("jobs", "submit")):
-        words = _job_count(
-            case, of_account=of_account, kind=kind, per=per, submitted=thing.startswith("submit")
-        )
+        words = _job_count(case, of_account=of_account, kind=kind, per=per, submitted=thing.startswith("submit"))
         thing = "jobs"
     elif thing.startswith("wall"):
-        words = (
-            _wall(case, of_account=of_account)
-            if kind == "Max"
-            else _time_budget(whose, "running", reserved=False)
-        )
+        words = _wall(case, of_account=of_account) if kind == "Max" else _time_budget(whose, "running", reserved=False)
     elif of_account:
         words = _account_most(case, thing, per) if kind == "Max" else _account_group(case, thing)
     elif kind == "Min":

@@ -65,15 +65,11 @@ def _has_flag(jobs: pa.Table, flag: str) -> pa.Array:
     return pa.array(has)
 
 
-def visible_jobs(
-    jobs: pa.Table, user: str, accounts: Iterable[str] = (), *, uid: int | None = None
-) -> pa.Table:
+def visible_jobs(jobs: pa.Table, user: str, accounts: Iterable[str] = (), *, uid: int | None = None) -> pa.Table:
     """The jobs of this person (by uid where it is known) and those in the accounts the person coordinates."""
     own = pc.equal(jobs["user"], user) if uid is None else pc.equal(jobs["uid"], uid)
     led = list(accounts)
-    return jobs.filter(
-        pc.or_(own, pc.is_in(jobs["account"], value_set=pa.array(led, pa.string()))) if led else own
-    )
+    return jobs.filter(pc.or_(own, pc.is_in(jobs["account"], value_set=pa.array(led, pa.string()))) if led else own)
 
 
 def filter_jobs(jobs: pa.Table, wanted: JobFilter) -> pa.Table:
@@ -274,9 +270,7 @@ def queue_summary(snapshot: Snapshot) -> QueueSummary:
     live = live.append_column("gpu_tasks", gpus)
     by_state = {
         entry["state"]: entry
-        for entry in live.group_by("state")
-        .aggregate([("array_pending", "sum"), ("gpu_tasks", "sum")])
-        .to_pylist()
+        for entry in live.group_by("state").aggregate([("array_pending", "sum"), ("gpu_tasks", "sum")]).to_pylist()
     }
     waiting = live.filter(pc.equal(live["state"], "PENDING"))
     reasons: dict[str, int] = {}
@@ -293,8 +287,6 @@ def queue_summary(snapshot: Snapshot) -> QueueSummary:
         suspended=tasks("SUSPENDED"),
         gpus_running=tasks("RUNNING", "gpu_tasks_sum"),
         gpus_pending=tasks("PENDING", "gpu_tasks_sum"),
-        users=pc.count_distinct(
-            live.filter(pc.invert(pc.is_in(live["state"], value_set=_ENDED)))["user"]
-        ).as_py(),
+        users=pc.count_distinct(live.filter(pc.invert(pc.is_in(live["state"], value_set=_ENDED)))["user"]).as_py(),
         reasons=tuple(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
     )

@@ -123,12 +123,7 @@ def _partition_time(job: Job, _detail: str, snapshot: Snapshot) -> str:
 
 def _reservation(job: Job, _detail: str, snapshot: Snapshot) -> str:
     for row in snapshot.reservations.rows():
-        if (
-            row["name"] == job["reservation"]
-            and row["state"] != "ACTIVE"
-            and row["start_s"]
-            and _now(snapshot)
-        ):
+        if row["name"] == job["reservation"] and row["state"] != "ACTIVE" and row["start_s"] and _now(snapshot):
             return f"Its reservation {row['name']} begins in {as_duration(row['start_s'] - _now(snapshot))}."
     return WAITING["Reservation"]
 
@@ -147,13 +142,7 @@ def _maintenance(job: Job, snapshot: Snapshot) -> str:
     for row in snapshot.reservations.rows():
         begins = row["start_s"] or 0
         reaches = job["time_limit_s"] is None or now + job["time_limit_s"] > begins
-        if (
-            "MAINT" in row["flags"]
-            and now
-            and begins > now
-            and reaches
-            and members & set(row["node_names"] or [])
-        ):
+        if "MAINT" in row["flags"] and now and begins > now and reaches and members & set(row["node_names"] or []):
             return (
                 f" Maintenance ({row['name']}) begins in {as_duration(begins - now)}:"
                 " a shorter time limit may start sooner."
