@@ -25,9 +25,11 @@ def build(services: Services, viewer: Viewer) -> Any:
 
 async def stop(desk: Desk, args: dict[str, Any]) -> Message:
     try:
-        return card(await desk.services.sessions.stop(desk.viewer, text(args, "id")))
+        session = await desk.services.sessions.stop(desk.viewer, text(args, "id"))
     except SessionError as error:
         raise Refused(str(error)) from error
+    desk.live.look.hurry()
+    return card(session)
 
 
 async def remove(desk: Desk, args: dict[str, Any]) -> Message:
@@ -35,6 +37,7 @@ async def remove(desk: Desk, args: dict[str, Any]) -> Message:
         await desk.run(desk.services.sessions.remove, desk.viewer, text(args, "id"))
     except SessionError as error:
         raise Refused(str(error)) from error
+    desk.live.look.hurry()
     return {}
 
 

@@ -1,4 +1,4 @@
-"""The one poller of the process: looks once a second, makes each message once, hands it to every open page.
+"""The one poller of the process: sees what changed, makes each message once, hands it to every open page.
 
 A `Seat` is one open document. It joins rooms, one for each topic it shows. The poller looks at the marks
 (cheap: a `stat` and one row), makes the topics of rooms with somebody in them whose marks have moved, in a
@@ -21,7 +21,8 @@ from pages.parts.topics import Message, Topic, difference, to_json
 
 log = logging.getLogger("carme.pages")
 
-EVERY_S = 1.0
+EVERY_S = 0.1  # a `stat` of the snapshot
+SLOWER_S = 1.0  # a row of the database, a `stat` of the news
 
 Marks = Mapping[str, Any]
 T = TypeVar("T")
@@ -52,25 +53,38 @@ class Room:
     making: asyncio.Future[None] | None = None
 
 
-def look(services: Services) -> Marks:
-    """The marks by which a change is known. Blocks for the disk and one row of the database."""
-    services.snapshots.refresh()
-    snapshot = services.snapshots.current
-    marks: dict[str, Any] = {}
-    for name in ("jobs", "nodes", "partitions", "reservations", "qos", "associations"):
-        part = getattr(snapshot, name)
-        marks[name] = part.taken_s
-        marks[f"{name}!"] = (part.taken_s, part.error, part.failing_since_s)
-    marks["sessions"] = services.sessions.version()
-    marks["news"] = _changed(services)
-    return marks
+class Look:
+    """The marks by which a change is known."""
 
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._slower: dict[str, Any] = {}
+        self._next_s = 0.0
 
-def _changed(services: Services) -> int | None:
-    try:
-        return services.settings.instance.news_file.stat().st_mtime_ns
-    except OSError:
-        return None
+    def hurry(self) -> None:
+        """Somebody has just changed a session: don't wait with the database."""
+        self._next_s = 0.0
+
+    def __call__(self) -> Marks:
+        """Look. Blocks for the disk, and once a second for one row of the database: for a thread."""
+        self._services.snapshots.refresh()
+        snapshot = self._services.snapshots.current
+        marks: dict[str, Any] = {}
+        for name in ("jobs", "nodes", "partitions", "reservations", "qos", "associations"):
+            part = getattr(snapshot, name)
+            marks[name] = part.taken_s
+            marks[f"{name}!"] = (part.taken_s, part.error, part.failing_since_s)
+        now = time.monotonic()
+        if now >= self._next_s:
+            self._next_s = now + SLOWER_S
+            self._slower = {"sessions": self._services.sessions.version(), "news": self._news_changed()}
+        return {**marks, **self._slower}
+
+    def _news_changed(self) -> int | None:
+        try:
+            return self._services.settings.instance.news_file.stat().st_mtime_ns
+        except OSError:
+            return None
 
 
 class Live:
@@ -85,7 +99,7 @@ class Live:
         self._marks: Marks = {}
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="live")
         self._task: asyncio.Task[None] | None = None
-        self.look: Callable[[Services], Marks] = look
+        self.look = Look(services)
 
     def start(self) -> None:
         """Begin to poll in the running loop; a second call does nothing."""
@@ -156,11 +170,11 @@ class Live:
                 await self.poll()
             except Exception:  # the pages of everybody hang on this loop
                 log.exception("live data could not be prepared")
-            await asyncio.sleep(max(0.05, self.every_s - (time.monotonic() - began)))
+            await asyncio.sleep(max(0.02, self.every_s - (time.monotonic() - began)))
 
     async def poll(self) -> None:
         """Look once, make what changed, send it."""
-        self._marks = await self._threaded(self.look, self.services)
+        self._marks = await self._threaded(self.look)
         posts: dict[Seat, list[str]] = {}
         now = time.monotonic()
         for key, room in list(self.rooms.items()):
@@ -198,7 +212,7 @@ class Live:
         room.making = asyncio.get_running_loop().create_future()
         try:
             if not self._marks:
-                self._marks = await self._threaded(self.look, self.services)
+                self._marks = await self._threaded(self.look)
             marks = self._wanted(room.topic)
             number = f"{self._epoch}.{room.count + 1}"
             made = await self._threaded(self._prepare, room, number)

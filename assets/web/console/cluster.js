@@ -100,9 +100,9 @@ function totals(overview) {
 }
 
 function total(label, used, all, off, write) {
+  const words = `${write(used)} of ${write(all)}`
   return h("div", {class: "total", key: label},
-    meter({label, used, total: all, off, words: `${write(used)} of ${write(all)}`}),
-    h("span", {class: "total-share num"}, `${percent(used, all)} % in use`))
+    meter({label, used, total: all, off, words: `${percent(used, all)} %`}), h("span", {class: "total-words num"}, `${words} in use`))
 }
 
 // -- nodes -------------------------------------------------------------------------------------------------
