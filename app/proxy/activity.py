@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 
-from app.proxy.doors import Gate
+from app.proxy.doors import DoorsUnusable, Gate
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +39,9 @@ class Activity:
     async def _tell(self, login_id: str) -> None:
         try:
             await self._gate.touch(login_id)
-        except Exception:  # whatever the database says: the app must go on, the next input tries again
+        except DoorsUnusable as error:  # the app goes on, and the next input tries again
             self._told.pop(login_id, None)
-            log.exception("the idle clock of a login could not be renewed")
+            log.warning("the idle clock of a login could not be renewed: %s", error)
 
 
 class FrameWatch:

@@ -107,6 +107,12 @@ def starting() -> Answer:
     return _page(503, "It is starting", "This page tries again by itself.", again)
 
 
+def unusable() -> Answer:
+    """The console's database can't be asked."""
+    again = [("Retry-After", "5"), ("Refresh", "5")]
+    return _page(503, "The console is not well", "Its database does not answer; this page tries again.", again)
+
+
 def unreachable(console: str) -> Answer:
     """The gateway can't be reached, or the app has failed."""
     return _page(

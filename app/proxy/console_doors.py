@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from app.proxy.doors import Entered, Standing
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.proxy.doors import DoorsUnusable, Entered, Standing
 from backend.identity import Identity
 from backend.sessions import Routes
 from backend.store import Database, SecretBox
@@ -18,7 +23,8 @@ class ConsoleDoors:
 
     def standing(self, cookie: str, session_id: str) -> Standing | None:
         """See Doors."""
-        found = self._routes.standing(cookie, session_id)
+        with _asking():
+            found = self._routes.standing(cookie, session_id)
         if found is None:
             return None
         worth = Standing(found.person, found.login_id, found.session_id, found.state)
@@ -37,14 +43,29 @@ class ConsoleDoors:
             apps=route.apps,
         )
 
+    def open_among(self, grants: list[tuple[str, str]]) -> set[tuple[str, str]]:
+        """See Doors."""
+        with _asking():
+            return self._routes.open_among(grants)
+
     def redeem(self, ticket: str, session_id: str) -> Entered | None:
         """See Doors."""
-        found = self._routes.redeem(ticket, session_id)
+        with _asking():
+            found = self._routes.redeem(ticket, session_id)
         return None if found is None else Entered(found.cookie, found.app)
 
     def touch(self, login_id: str) -> None:
         """See Doors."""
-        self._identity.touch(login_id)
+        with _asking():
+            self._identity.touch(login_id)
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise DoorsUnusable(str(error)) from error
 
 
 def open_doors(settings: Settings) -> ConsoleDoors:

@@ -6,8 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeVar
 
 from app.proxy.upstream import Target
 
@@ -31,7 +31,7 @@ class Standing:
     address: str = ""
     port: int = 0
     fingerprint: str = ""
-    secret: str = ""
+    secret: str = field(default="", repr=False)
     apps: tuple[str, ...] = ()
 
     def target(self, app: str) -> Target | None:
@@ -49,11 +49,18 @@ class Entered:
     app: str
 
 
+class DoorsUnusable(Exception):
+    """The console's database can't be asked at the moment: nobody passes."""
+
+
 class Doors(Protocol):
-    """What the backend tells; each call may block for some milliseconds."""
+    """What the backend tells; each call may block for some milliseconds, and may raise DoorsUnusable."""
 
     def standing(self, cookie: str, session_id: str) -> Standing | None:
         """What the grant is worth for the session; None: no such grant of this session."""
+
+    def open_among(self, grants: list[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Which of these (cookie, session id) still open their session."""
 
     def redeem(self, ticket: str, session_id: str) -> Entered | None:
         """Use up a ticket; None when it is wrong, used, old or another session's."""
@@ -81,6 +88,10 @@ class Gate:
                 second_best = cookie, standing
         return second_best
 
+    async def open_among(self, grants: list[tuple[str, str]]) -> set[tuple[str, str]]:
+        """See Doors; never from memory."""
+        return await self._off_loop(self._doors.open_among, grants)
+
     async def redeem(self, ticket: str, session_id: str) -> Entered | None:
         """See Doors."""
         return await self._off_loop(self._doors.redeem, ticket, session_id)
@@ -104,5 +115,5 @@ class Gate:
             self._known[key] = (now, answer)
         return await asyncio.shield(answer)
 
-    async def _off_loop(self, call: Callable[..., T], *arguments: str) -> T:
+    async def _off_loop(self, call: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call, *arguments)

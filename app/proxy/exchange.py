@@ -21,7 +21,7 @@ from tornado.iostream import StreamClosedError
 from app.proxy import answers
 from app.proxy.activity import Activity
 from app.proxy.answers import Answer
-from app.proxy.doors import Gate, Standing
+from app.proxy.doors import DoorsUnusable, Gate, Standing
 from app.proxy.forward import Forward
 from app.proxy.headers import cookie_values, response_lines
 from app.proxy.open_ways import OpenWays
@@ -109,7 +109,11 @@ class Exchange(HTTPMessageDelegate):
         self._request = request
         if self._browser.stream is not None:
             self._browser.stream.set_nodelay(True)
-        self._answer = await self._decide(request)
+        try:
+            self._answer = await self._decide(request)
+        except DoorsUnusable as error:
+            log.warning("nobody can pass: %s", error)
+            self._answer = answers.unusable()
 
     async def data_received(self, chunk: bytes) -> None:
         """A piece of the body."""
@@ -175,9 +179,7 @@ class Exchange(HTTPMessageDelegate):
             return Answer(303, lines=[("Location", location)])
         return None
 
-    async def _pass_on(
-        self, request: Request, place: Place, cookie: str, standing: Standing
-    ) -> Answer | None:
+    async def _pass_on(self, request: Request, place: Place, cookie: str, standing: Standing) -> Answer | None:
         origin = self._proxy.origin
         target = standing.target(place.app)
         refusal = self._instead_of_app(request, place, standing)
@@ -244,10 +246,15 @@ class Exchange(HTTPMessageDelegate):
         if len(body) > FORM_LIMIT_BYTES:
             await self._send(answers.too_large())
             return
-        form = parse_qs(body.decode("utf-8", "replace"), max_num_fields=8)
-        ticket = form.get("ticket", [""])[0]
-        session_id = origin.knows_host(request.host) or form.get("session", [""])[0]
-        entered = await self._proxy.gate.redeem(ticket, session_id) if ticket and session_id else None
+        form = _fields(body)
+        ticket = form.get("ticket", "")
+        session_id = origin.knows_host(request.host) or form.get("session", "")
+        try:
+            entered = await self._proxy.gate.redeem(ticket, session_id) if ticket and session_id else None
+        except DoorsUnusable as error:
+            log.warning("nobody can pass: %s", error)
+            await self._send(answers.unusable())
+            return
         if entered is None:
             await self._send(answers.not_found())
             return
@@ -282,6 +289,15 @@ class Exchange(HTTPMessageDelegate):
             self._browser.finish()
         except StreamClosedError:
             log.debug("the browser left before its answer")
+
+
+def _fields(body: bytes) -> dict[str, str]:
+    """A form's fields; none when it is no form that the console sends."""
+    try:
+        found = parse_qs(body.decode("ascii"), max_num_fields=8)
+    except ValueError:
+        return {}
+    return {name: values[0] for name, values in found.items()}
 
 
 def handshake_answer(head: AnswerHead, cookie_path: str) -> bytes:

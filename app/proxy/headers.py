@@ -23,9 +23,7 @@ _HOP_BY_HOP = frozenset(
     ]
 )
 # What a client says of the way it came, or claims to be: nobody in front of us is asked to set these.
-_FORWARDING = frozenset(
-    ["forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip"]
-)
+_FORWARDING = frozenset(["forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip"])
 _OURS = ("x-carme-", "x-forwarded-", "x-original-", "x-rewrite-", "x-remote-", "remote-")
 _COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TOKEN = re.compile(r"[\t\x20-\x7e\x80-\xff]*")

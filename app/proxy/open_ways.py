@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from typing import Any
 
-from app.proxy.doors import Gate, Standing
+from app.proxy.doors import DoorsUnusable, Gate, Standing
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.5
-
-
-@dataclass(frozen=True)
-class _Way:
-    cookie: str
-    session_id: str
 
 
 class OpenWays:
@@ -25,14 +18,14 @@ class OpenWays:
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        self._ways: dict[Any, _Way] = {}
+        self._ways: dict[Any, tuple[str, str]] = {}  # with the grant (cookie, session id) it stands on
 
     def __len__(self) -> int:
         return len(self._ways)
 
     def add(self, way: Any, cookie: str, standing: Standing) -> None:
         """A request or websocket begins."""
-        self._ways[way] = _Way(cookie, standing.session_id)
+        self._ways[way] = (cookie, standing.session_id)
 
     def remove(self, way: Any) -> None:
         """It ended by itself."""
@@ -49,17 +42,19 @@ class OpenWays:
             await asyncio.sleep(LOOK_EVERY_S)
             try:
                 await self.look()
-            except Exception:  # a database away for a moment must not end the watch
-                log.exception("the grants of open connections could not be looked at")
+            except DoorsUnusable as error:
+                log.warning("the grants of open connections could not be looked at: %s", error)
 
     async def look(self) -> None:
         """Cut what stands on a grant that is worth nothing any more."""
-        grants: dict[_Way, list[Any]] = {}
-        for way, of in self._ways.items():
-            grants.setdefault(of, []).append(way)
-        for of, ways in grants.items():
-            found = await self._gate.standing([of.cookie], of.session_id)
-            if found is None or found[1].state != "open":
+        grants: dict[tuple[str, str], list[Any]] = {}
+        for way, grant in self._ways.items():
+            grants.setdefault(grant, []).append(way)
+        if not grants:
+            return
+        still_open = await self._gate.open_among(list(grants))
+        for grant, ways in grants.items():
+            if grant not in still_open:
                 for way in ways:
                     way.cut()
                     self._ways.pop(way, None)

@@ -8,6 +8,7 @@ Both are known to the database by their digest only. Nothing is remembered here,
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -21,6 +22,7 @@ from backend.store import Database, NotDecrypted, SecretBox, audit, digest, mode
 
 TICKET_LIFE_S = 30
 KEPT_S = 86400
+AT_ONCE = 500  # digests in one query
 TOKEN_LIMIT = 128
 
 
@@ -158,6 +160,26 @@ class Routes:
         if row.state not in LIVE_STATES or row.owner != grant.person:
             return Standing(grant.person, grant.login_id, session_id, "over")
         return Standing(grant.person, grant.login_id, session_id, "open", self._route(row))
+
+    def open_among(self, grants: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Which of these (cookie, session id) still open their session: two queries, however many they are."""
+        wanted = {(digest(cookie), session_id): (cookie, session_id) for cookie, session_id in grants}
+        digests = sorted({known for known, _ in wanted})
+        logins: dict[tuple[str, str], str] = {}
+        with self._db.read() as tx:
+            for start in range(0, len(digests), AT_ONCE):
+                found = tx.execute(
+                    select(models.AppGrant.digest, models.AppGrant.session_id, models.AppGrant.login_id)
+                    .join(Row, Row.id == models.AppGrant.session_id)
+                    .where(
+                        models.AppGrant.digest.in_(digests[start : start + AT_ONCE]),
+                        Row.state.in_(LIVE_STATES),
+                        Row.owner == models.AppGrant.person,
+                    )
+                )
+                logins.update({(row[0], row[1]): row[2] for row in found})
+        ended = self._logins.ended_among(sorted(set(logins.values())))
+        return {wanted[key] for key, login in logins.items() if key in wanted and login not in ended}
 
     def grant(self, cookie: str, session_id: str) -> str | None:
         """The person whose grant this is, while it opens the session."""

@@ -170,6 +170,9 @@ class TableDoors:
     def standing(self, cookie: str, session_id: str) -> Standing | None:
         return self.grants.get((cookie, session_id))
 
+    def open_among(self, grants: list[tuple[str, str]]) -> set[tuple[str, str]]:
+        return {grant for grant in grants if grant in self.grants and self.grants[grant].state == "open"}
+
     def redeem(self, ticket: str, session_id: str) -> Entered | None:
         return self.tickets.pop((ticket, session_id), None)
 
@@ -219,9 +222,7 @@ class Rig:
     async def status_of(self, raw_target: str, method: str = "GET", session_id: str = ALICE) -> int:
         """The status for a target sent exactly as it is."""
         head = "".join(f"{name}: {value}\r\n" for name, value in self.headers(session_id).items())
-        answer = await self.raw(
-            f"{method} {raw_target} HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode("latin-1")
-        )
+        answer = await self.raw(f"{method} {raw_target} HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode("latin-1"))
         return int(answer.split(b" ")[1])
 
     async def socket(self, rest: str = "ws", **options: Any) -> aiohttp.ClientWebSocketResponse:
@@ -240,9 +241,7 @@ async def gateway(session_id: str, apps: dict[str, str], secret: str) -> tuple[G
         context.load_cert_chain(pem.name)
     found = Gateway(secret, {name: Route(path) for name, path in apps.items()})
     port = await found.start("127.0.0.1", context)
-    standing = Standing(
-        "alice", "login-alice", session_id, "open", "127.0.0.1", port, fingerprint, secret, tuple(apps)
-    )
+    standing = Standing("alice", "login-alice", session_id, "open", "127.0.0.1", port, fingerprint, secret, tuple(apps))
     return found, standing
 
 

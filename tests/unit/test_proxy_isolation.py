@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from app.proxy.doors import Entered
+from app.proxy.doors import DoorsUnusable, Entered
 from tests.unit.proxy_kit import ALICE, APP, BOB, CONSOLE, Rig, gateway, rig
 
 UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket"}
@@ -205,6 +205,22 @@ async def test_the_owner_is_told_in_words_that_login_or_session_ended(house: Rig
     answer = await answer_to(house, f"/s/{ALICE}/{APP}/", house.headers(ALICE))
     assert b" 410 " in answer
     assert b"This session has ended" in answer
+
+
+@pytest.mark.parametrize("body", ["", "ticket", "a=1&" * 50, "ticket=\xff", "x" * 5000])
+async def test_a_form_that_is_none_of_the_consoles_opens_nothing(house: Rig, body: str) -> None:
+    head = f"Host: {ALICE}.localhost:5007\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
+    answer = await house.raw(f"POST /_carme/enter HTTP/1.1\r\n{head}\r\n{body}".encode("latin-1"))
+    assert answer.split(b" ")[1] in (b"404", b"413")
+
+
+async def test_while_the_database_is_away_nobody_passes_and_it_is_said(house: Rig) -> None:
+    def away(*_: object) -> None:
+        raise DoorsUnusable("no route to host")
+
+    house.doors.standing = house.doors.redeem = away  # type: ignore[method-assign,assignment]
+    assert b" 503 " in await answer_to(house, f"/s/{ALICE}/{APP}/", house.headers(ALICE))
+    assert (await enter(house, "t1"))[0] == 503
 
 
 async def test_a_node_that_shows_another_certificate_gets_nothing(house: Rig, tmp_path: Path) -> None:

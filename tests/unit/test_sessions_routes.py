@@ -177,3 +177,15 @@ def test_old_tickets_and_grants_are_cleared_away_and_live_ones_stay(door: Door) 
     door.desk.rows.change(door.session_id, lambda row: {"state": "ended", "end_s": 1})
     forget_old(door.desk.db)
     assert door.routes.standing(cookie, door.session_id) is None
+
+
+def test_open_grants_are_told_apart_all_at_once(door: Door) -> None:
+    mine, other = door.enter(), door.enter()
+    asked = [(mine, door.session_id), (other, door.session_id), ("guess", door.session_id), (mine, "snone000001")]
+    assert door.routes.open_among(asked) == {(mine, door.session_id), (other, door.session_id)}
+    assert door.routes.open_among([]) == set()
+    door.logins.ended.add("login-of-ada")
+    assert door.routes.open_among(asked) == set()
+    door.logins.ended.clear()
+    door.desk.rows.change(door.session_id, lambda row: {"state": "ended"})
+    assert door.routes.open_among(asked) == set()
