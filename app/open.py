@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from app.gate.guards import Guard, Route
-from app.gate.headers import wildcard
 from app.handler import ConsoleHandler
 from backend.sessions import SessionNotFound
 
@@ -26,12 +25,12 @@ class OpenHandler(ConsoleHandler):
         """A ticket for thirty seconds, once, bound to this login, session and app."""
         services = self.services
         try:
-            ticket = await self.run(services.sessions.issue_ticket, self.viewer, session_id, app)
+            ticket = await self.run(services.sessions.issue_ticket, self.viewer, session_id, app, address=self.address)
         except SessionNotFound:
             self.refuse(404, "There is no such session of yours.")
             return
         origin = services.settings.apps.url.replace("{session}", session_id)
-        self.visit.form_action = wildcard(services.settings.apps.url)
+        self.visit.form_action = origin
         # The apps' origin is to see that the form is the console's.
         self.set_header("Referrer-Policy", "strict-origin")
         self.page(

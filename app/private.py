@@ -15,7 +15,9 @@ from __future__ import annotations
 import logging
 import secrets
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import panel as pn
@@ -86,14 +88,19 @@ class ConsoleApplication(Application):
         return self.process_request(request)
 
 
-def application(title: str, build: Callable[[Viewer], Any]) -> ConsoleApplication:
-    """A page from the function that builds what it shows, called once for each document."""
+def application(title: str, build: Callable[[Viewer], Any], documents: Counter[str]) -> ConsoleApplication:
+    """A page from the function that builds what it shows, called once for each document.
+
+    `documents` counts those in memory, by person.
+    """
 
     def fill(document: Document) -> None:
         request = document.session_context.request  # type: ignore[union-attr]
         viewer = visit_of(request).viewer
         if viewer is None:
             raise HTTPError(403)
+        documents[viewer.name] += 1
+        document.on_session_destroyed(partial(_leave, documents, viewer.name))
         with set_curdoc(document):
             try:
                 shown = pn.panel(build(viewer))
@@ -107,6 +114,12 @@ def application(title: str, build: Callable[[Viewer], Any]) -> ConsoleApplicatio
     return ConsoleApplication(FunctionHandler(fill))
 
 
+def _leave(documents: Counter[str], name: str, _context: object) -> None:
+    documents[name] -= 1
+    if documents[name] <= 0:
+        del documents[name]
+
+
 class ConsoleTornado(BokehTornado):
     """Bokeh's web application, with the gate in front of every handler, its own or ours.
 
@@ -114,9 +127,7 @@ class ConsoleTornado(BokehTornado):
     understand a path differently.
     """
 
-    def __init__(
-        self, applications: Mapping[str, Any], gate: Gate, routes: list[Route], **options: Any
-    ) -> None:
+    def __init__(self, applications: Mapping[str, Any], gate: Gate, routes: list[Route], **options: Any) -> None:
         self.gate = gate
         self._by_pattern = {route.regex.pattern: route for route in routes}
         super().__init__(applications, gate=gate, **options)
@@ -163,9 +174,7 @@ class _Guarded(HTTPMessageDelegate):
         self._streams = bool(getattr(target, "_stream_request_body", False))
         request.visit = visit  # type: ignore[attr-defined]
 
-    async def headers_received(
-        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
-    ) -> None:
+    async def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
         try:
             await self._console.gate.admit(self._request, self._visit)
             if self._streams:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import socket
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -50,6 +51,7 @@ class ConsoleServer:
         self.executor = ThreadPoolExecutor(THREADS, thread_name_prefix="blocking")
         self.sign_in_executor = ThreadPoolExecutor(SIGN_IN_THREADS, thread_name_prefix="sign-in")
         self.routes: list[Route] = build_table(pages)
+        self.documents: Counter[str] = Counter()
         origins = Origins(settings)
         self.gate = Gate(
             identity=services.identity,
@@ -59,6 +61,7 @@ class ConsoleServer:
             token_secret=services.box.derive("page token"),
             metrics_token=settings.web.metrics_token,
             executor=self.executor,
+            documents=self.documents,
         )
         self.tornado = ConsoleTornado(
             {page.path: self._application(page) for page in pages},
@@ -92,7 +95,7 @@ class ConsoleServer:
         def build(viewer: Viewer) -> object:
             return page.build(self.services, viewer)
 
-        return application(f"{page.title} · {self.services.settings.instance.name}", build)
+        return application(f"{page.title} · {self.services.settings.instance.name}", build, self.documents)
 
     def listen(self, address: str, port: int) -> int:
         """Listen; the port, where 0 asked for any. Raises OSError when it is taken."""

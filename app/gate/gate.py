@@ -11,7 +11,7 @@ import asyncio
 import hmac
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import TypeVar
 from urllib.parse import parse_qs, quote
@@ -33,6 +33,7 @@ log = logging.getLogger("carme.gate")
 T = TypeVar("T")
 # `bokeh-session-id` and `bokeh-token` choose a session; Panel writes `bokeh-absolute-url` into the page raw.
 BOKEH_ARGUMENT = "bokeh-"
+MOST_DOCUMENTS = 200  # of one person, at 0.3 to 1.5 MB each
 FIXED_SESSION_HEADER = "Bokeh-Session-Id"
 SUBPROTOCOL = "Sec-WebSocket-Protocol"
 CONTROL = re.compile(r"[\x00-\x20\x7f\\]|%[01][0-9a-f]|%7f|%5c", re.IGNORECASE)  # in no path of ours
@@ -69,6 +70,7 @@ class Gate:
         token_secret: bytes,
         metrics_token: str,
         executor: Executor,
+        documents: Mapping[str, int],
     ) -> None:
         self.origins = origins
         self.cookies = cookies
@@ -77,6 +79,7 @@ class Gate:
         self._token_secret = token_secret
         self._metrics_token = metrics_token
         self._executor = executor
+        self._documents = documents  # in memory, by person
 
     async def admit(self, request: HTTPServerRequest, visit: Visit) -> None:
         """Fill in who it is and let the request pass, or raise Refusal."""
@@ -183,6 +186,8 @@ class Gate:
         if chosen or FIXED_SESSION_HEADER in request.headers:
             raise Refusal(403, "A page's session can't be chosen.")
         if visit.route.kind is not Kind.SOCKET:
+            if visit.viewer is not None and self._documents.get(visit.viewer.name, 0) >= MOST_DOCUMENTS:
+                raise Refusal(429, "You have very many pages open here. Close some, or wait two minutes.")
             return
         parts = [part.strip() for part in request.headers.get(SUBPROTOCOL, "").split(",")]
         if len(parts) != 2 or parts[0] != "bokeh":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
 
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.web import OutputTransform
@@ -37,12 +36,6 @@ def policy(visit: Visit) -> str:
         "frame-ancestors": "'none'",
     }
     return "; ".join(f"{name} {value}" for name, value in parts.items())
-
-
-def wildcard(apps_url: str) -> str:
-    """The apps' origin as a source of a policy: `{session}` may be any name."""
-    parts = urlsplit(apps_url.replace("{session}", "*"))
-    return f"{parts.scheme}://{parts.netloc}"
 
 
 class SecurityHeaders(OutputTransform):

@@ -19,6 +19,12 @@ const STYLE = `
 [data-theme="dark"] .carme-watch p { color: #a3abba; }
 [data-theme="dark"] .carme-watch p.bad { color: #ff9a90; }
 [data-theme="dark"] .carme-watch button:not(.quiet) { color: #0e1630; background: #8fabff; }
+@media (prefers-color-scheme: dark) {
+:root:not([data-theme="light"]) .carme-watch { color: #e9ecf2; background: #181c24; }
+:root:not([data-theme="light"]) .carme-watch p { color: #a3abba; }
+:root:not([data-theme="light"]) .carme-watch p.bad { color: #ff9a90; }
+:root:not([data-theme="light"]) .carme-watch button:not(.quiet) { color: #0e1630; background: #8fabff; }
+}
 `;
 
 let state = null; // what the server said last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Iterator
 
@@ -66,12 +67,41 @@ async def test_open_sockets_are_known_by_their_login(house: House, bob: Person) 
         await socket.close()
 
 
+async def test_a_persons_documents_are_counted_and_too_many_refused(house: House, bob: Person) -> None:
+    eva = house.person("eva")
+    async with house.browser() as user, house.browser() as other:
+        user.enter(eva)
+        other.enter(bob)
+        for _ in range(3):
+            await user.get("/")
+        assert house.server.documents["eva"] == 3
+        house.server.documents["eva"] += 197
+        assert (await user.get("/")).status == 429
+        assert (await other.get("/")).status == 200
+        house.server.documents["eva"] -= 197
+
+
+async def test_a_document_that_goes_is_no_longer_counted(house: House) -> None:
+    uma = house.person("uma")
+    async with house.browser() as user:
+        user.enter(uma)
+        await user.get("/")
+        context = house.server.tornado.applications["/"]
+        asked = [s for s in context.sessions if not s.connection_count]
+
+        async def drop() -> None:
+            for session in asked:
+                session.request_expiration()
+            await context._cleanup_sessions(0)
+
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(drop(), house.loop))
+        assert "uma" not in house.server.documents
+
+
 async def test_only_loaded_modules_of_ours_reach_panels_own_look_up(house: House, bob: Person) -> None:
     async with house.browser() as user:
         user.enter(bob)
-        assert (
-            await user.get("/components/panel.pane.markup/Markdown/__doc__/x")
-        ).status == 403  # Panel's no
+        assert (await user.get("/components/panel.pane.markup/Markdown/__doc__/x")).status == 403  # Panel's no
         assert (await user.get("/components/panel.io.jupyter_executor/x/_css/x")).status == 404
         assert (await user.get("/components/json/JSONDecoder/_css/x")).status == 404
 
