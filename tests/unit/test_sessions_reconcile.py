@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backend.sessions.life.reconcile import ACCEPTANCE_MARGIN_S, FORGOTTEN_S, Reconciler
+from backend.sessions.life.reconcile import ACCEPTANCE_MARGIN_S, FORGOTTEN_S, STOPPED_UNSEEN_S, Reconciler
 from backend.sessions.life.rows import Rows
 from backend.sessions.life.scheduler import sight_of
 from tests.unit.sessions_kit import ADA, UID, Desk, SilentLauncher, job, site, snapshot
@@ -185,9 +185,7 @@ async def test_a_vanished_jobs_end_comes_from_accounting(desk: Desk) -> None:
     assert (row.state, row.reason, row.end_s) == ("ended", "It was cancelled by root.", 1795000000)
 
 
-@pytest.mark.parametrize(
-    "forged", [{"uid": UID + 1}, {"name": "carme-sother"}, {"end_s": None}, {"state": "RUNNING"}]
-)
+@pytest.mark.parametrize("forged", [{"uid": UID + 1}, {"name": "carme-sother"}, {"end_s": None}, {"state": "RUNNING"}])
 async def test_accounting_of_another_or_an_open_job_ends_nothing(desk: Desk, forged: dict[str, Any]) -> None:
     session_id = await desk.launch(gpus=1)
     desk.look(jobs=[job(session_id, 7)])
@@ -206,6 +204,18 @@ async def test_a_job_nobody_knows_any_more_is_given_up_after_a_while(desk: Desk)
     row = desk.row(session_id)
     assert row.state == "ended"
     assert "no longer knows its job" in row.reason
+
+
+async def test_a_job_that_was_to_end_anyway_is_given_up_sooner(desk: Desk) -> None:
+    session_id = await desk.launch(gpus=1)
+    now = time.time()
+    desk.look(taken_s=now, jobs=[job(session_id, 7)])
+    await desk.sessions.stop(ADA, session_id)
+    desk.look(taken_s=now + 5)
+    assert desk.row(session_id).state == "stopping"
+    desk.look(taken_s=now + 6 + STOPPED_UNSEEN_S)
+    row = desk.row(session_id)
+    assert (row.state, row.reason) == ("ended", "You stopped it.")
 
 
 async def test_a_scheduler_that_is_away_changes_nothing(desk: Desk) -> None:
@@ -248,9 +258,7 @@ async def test_an_older_look_at_waiting_sessions_brings_nothing_back(desk: Desk)
     assert desk.cancelled == []
 
 
-async def test_a_stop_is_sent_again_until_the_job_is_gone(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stop_is_sent_again_until_the_job_is_gone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     session_id = await desk.launch(gpus=1)
     desk.look(jobs=[job(session_id, 7)])
     await desk.sessions.stop(ADA, session_id)

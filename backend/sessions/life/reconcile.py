@@ -23,6 +23,7 @@ log = logging.getLogger("carme.sessions")
 ACCEPTANCE_MARGIN_S = 20  # after not_after: the scheduler's and this machine's clocks differ
 LOOK_MARGIN_S = 3  # a look taken this long after a submission shows its job
 FORGOTTEN_S = 120  # a job that neither the queue nor accounting knows for so long is given up
+STOPPED_UNSEEN_S = 15  # the same for one that was to end anyway
 CANCEL_AGAIN_S = 15
 
 Cancel = Callable[[Row, int | None], None]
@@ -127,7 +128,7 @@ class Reconciler:
         if not row.confirmed and sight.jobs_s < row.not_after_s:
             return {}  # just submitted: the look may be older than the job
         since = self._missing_since.setdefault(row.id, sight.jobs_s)
-        if sight.jobs_s - since < FORGOTTEN_S:
+        if sight.jobs_s - since < (FORGOTTEN_S if row.stop_requested_s is None else STOPPED_UNSEEN_S):
             return {}
         words = "The scheduler no longer knows its job; how it ended is not known."
         if row.stop_requested_s is not None:
