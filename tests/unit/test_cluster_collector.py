@@ -256,9 +256,7 @@ def test_a_kick_during_a_look_is_followed_by_another_look(tmp_path: Path) -> Non
     assert scheduler.asked["jobs"] == 3
 
 
-def test_an_unexpected_error_of_one_task_stops_no_other(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_unexpected_error_of_one_task_stops_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     ran: Counter[str] = Counter()
 
     def bad() -> None:

@@ -25,9 +25,7 @@ def test_the_captured_nodes() -> None:
     assert reading.table.schema == NODES
     nodes = {row["name"]: row for row in reading.table.to_pylist()}
     assert list(nodes) == ["node1", "node2", "node3", "node4"]
-    assert nodes["node1"]["gpu_types"] == [
-        {"type": "a100", "total": 4, "allocated": nodes["node1"]["gpus_allocated"]}
-    ]
+    assert nodes["node1"]["gpu_types"] == [{"type": "a100", "total": 4, "allocated": nodes["node1"]["gpus_allocated"]}]
     assert [entry["type"] for entry in nodes["node3"]["gpu_types"]] == ["a100", "h100"]
     drained = nodes["node4"]
     assert (drained["state"], drained["flags"], drained["available"]) == ("IDLE", ["DRAIN"], False)
@@ -45,9 +43,7 @@ def test_the_captured_partitions_and_reservations() -> None:
     assert partitions["gpu"]["allow_accounts"] is None
     assert partitions["cpu"]["allow_accounts"] == ["physics"]
     assert (partitions["cpu"]["max_time_s"], partitions["cpu"]["qos"]) == (None, "partq")
-    reservations = {
-        row["name"]: row for row in parse_reservations(captured("reservations")).table.to_pylist()
-    }
+    reservations = {row["name"]: row for row in parse_reservations(captured("reservations")).table.to_pylist()}
     assert "MAINT" in reservations["maint"]["flags"]
     assert reservations["course"]["accounts"] == ["chem"]
 
@@ -69,9 +65,7 @@ def plain_facts(rows: list[dict[str, object]], free: tuple[str, ...]) -> list[di
 
 @pytest.mark.parametrize("line", ["NodeName=n2 State=IDLE CPUTot=9999", "NodeName=n1 State=DOWN"])
 def test_a_comment_with_a_line_like_a_node_is_named(line: str) -> None:
-    output = (
-        f"{NODE.format(name='n1', state='IDLE')} Comment=x\n{line}\n{NODE.format(name='n2', state='IDLE')}\n"
-    )
+    output = f"{NODE.format(name='n1', state='IDLE')} Comment=x\n{line}\n{NODE.format(name='n2', state='IDLE')}\n"
     reading = parse_nodes(output)
     assert any("told twice" in problem for problem in reading.problems)
 
@@ -126,9 +120,7 @@ def test_node_state(shown: str, state: str, flags: list[str]) -> None:
     assert node_state(shown) == (state, flags)
 
 
-@pytest.mark.parametrize(
-    "flag", ["DRAIN", "MAINTENANCE", "NOT_RESPONDING", "FAIL", "INVALID_REG", "REBOOT_ISSUED"]
-)
+@pytest.mark.parametrize("flag", ["DRAIN", "MAINTENANCE", "NOT_RESPONDING", "FAIL", "INVALID_REG", "REBOOT_ISSUED"])
 def test_a_node_that_takes_no_jobs_is_not_available(flag: str) -> None:
     row = parse_nodes(NODE.format(name="n1", state=f"IDLE+{flag}")).table.to_pylist()[0]
     assert not row["available"]

@@ -94,9 +94,7 @@ def test_untouched_parts_are_not_read_again(tmp_path: Path, writer: SnapshotWrit
 
 
 def test_rows_are_mapped_not_copied(tmp_path: Path, writer: SnapshotWriter) -> None:
-    writer.publish(
-        "jobs", jobs(*(job_row(n, comment="x" * 500) for n in range(20_000))), taken_s=1.0, duration_s=0.1
-    )
+    writer.publish("jobs", jobs(*(job_row(n, comment="x" * 500) for n in range(20_000))), taken_s=1.0, duration_s=0.1)
     before = pa.total_allocated_bytes()
     reader = SnapshotReader(tmp_path)
     reader.refresh()
@@ -115,9 +113,7 @@ def test_an_old_table_stays_good_while_new_ones_replace_it(tmp_path: Path, write
     assert old["job_id"].to_pylist() == list(range(1000))
 
 
-def test_a_file_of_another_release_is_an_empty_part_that_says_so(
-    tmp_path: Path, writer: SnapshotWriter
-) -> None:
+def test_a_file_of_another_release_is_an_empty_part_that_says_so(tmp_path: Path, writer: SnapshotWriter) -> None:
     writer.publish("jobs", pa.table({"job_id": [1]}), taken_s=1.0, duration_s=0.1)
     reader = SnapshotReader(tmp_path)
     reader.refresh()

@@ -204,9 +204,7 @@ def test_a_page_is_ordered_and_empty_values_come_last() -> None:
     st.integers(1, 10),
     st.booleans(),
 )
-def test_pages_follow_each_other_without_gap(
-    priorities: list[int | None], offset: int, limit: int, down: bool
-) -> None:
+def test_pages_follow_each_other_without_gap(priorities: list[int | None], offset: int, limit: int, down: bool) -> None:
     jobs = table(*(job_row(n, priority=priority) for n, priority in enumerate(priorities)))
     whole = sorted(
         range(len(priorities)),
@@ -227,8 +225,7 @@ ARRAYS = table(
 def test_an_array_folds_to_one_row() -> None:
     rows = fold_arrays(ARRAYS).to_pylist()
     assert [
-        (row["label"], row["tasks"], row["tasks_running"], row["tasks_pending"], row["folded"])
-        for row in rows
+        (row["label"], row["tasks"], row["tasks_running"], row["tasks_pending"], row["folded"]) for row in rows
     ] == [
         ("10_[…]", 9, 2, 7, True),
         ("20", 1, 0, 1, False),
