@@ -137,7 +137,7 @@ async def _serve(settings: Settings) -> None:
     server.start()
     server.services.sessions.start()
     if link := await loop.run_in_executor(None, server.services.identity.setup_link):
-        log.warning("there is no account yet; make the first one, an admin, at %s", link)
+        log.warning("there is no account yet\n\n    Make the first one, an admin. This link works once:\n\n    %s\n", link)
     log.info("the console answers at %s (port %d)", settings.web.public_url, port)
     await ended.wait()
     await server.stop()

@@ -36,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
         level=os.environ.get("CARME_LOG", "INFO").upper(),
         format=f"%(asctime)s %(levelname)s {options.as_process or 'serve'} %(name)s: %(message)s",
     )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     roles = default_roles(settings)
     if options.only:
         roles = tuple(options.only.split(","))
