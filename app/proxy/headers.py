@@ -25,6 +25,7 @@ _HOP_BY_HOP = frozenset(
 # What a client says of the way it came, or claims to be: nobody in front of us is asked to set these.
 _FORWARDING = frozenset(["forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip"])
 _OURS = ("x-carme-", "x-forwarded-", "x-original-", "x-rewrite-", "x-remote-", "remote-")
+_OPENER_POLICY = "Cross-Origin-Opener-Policy"
 _COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TOKEN = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
@@ -49,7 +50,11 @@ def request_lines(lines: Iterable[tuple[str, str]], *, websocket: bool) -> Lines
 
 
 def response_lines(lines: Iterable[tuple[str, str]], *, cookie_path: str) -> Lines:
-    """The headers a browser gets: no hop-by-hop, cookies for this host and below `cookie_path` only."""
+    """The headers a browser gets: no hop-by-hop, cookies for this host and below `cookie_path` only.
+
+    Unless the app says otherwise, a page of another origin that opens it (another session's) gets no handle on its
+    window; the windows it opens itself, to sign in somewhere for example, can answer it.
+    """
     lines = list(lines)
     named = _connection_names(lines)
     kept: Lines = []
@@ -62,6 +67,8 @@ def response_lines(lines: Iterable[tuple[str, str]], *, cookie_path: str) -> Lin
         passed = confined_cookie(value, cookie_path) if low == "set-cookie" else value
         if passed is not None:
             kept.append((name, passed))
+    if not any(name.lower() == _OPENER_POLICY.lower() for name, _ in kept):
+        kept.append((_OPENER_POLICY, "same-origin-allow-popups"))
     return kept
 
 
