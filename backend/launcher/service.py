@@ -88,7 +88,7 @@ class Service:
 
     def _check_peer(self, writer: asyncio.StreamWriter) -> None:
         uid = peer_uid(writer.get_extra_info("socket"))
-        if uid != self._peer_uid:
+        if uid not in (self._peer_uid, 0):  # root could become the peer anyway
             raise _Refused("not_allowed", "The launcher doesn't speak with this account.")
         if self._connections > WAITING:
             raise _Refused("busy", "Too much is being asked of the launcher at the moment; try again soon.")

@@ -27,7 +27,7 @@ class UnixPerson:
 def unix_person(settings: Settings, viewer: Viewer) -> UnixPerson:
     """The viewer's Unix account. Raises NoAccount. Asks NSS: blocks for milliseconds."""
     if settings.launcher.strategy == "self":
-        return _owner(viewer)
+        return _owner(settings, viewer)
     try:
         entry = pwd.getpwnam(viewer.name)
     except KeyError:
@@ -47,8 +47,9 @@ def _checked(settings: Settings, person: UnixPerson) -> UnixPerson:
     return person
 
 
-def _owner(viewer: Viewer) -> UnixPerson:
-    me = pwd.getpwuid(os.getuid())
+def _owner(settings: Settings, viewer: Viewer) -> UnixPerson:
+    """The instance's owner is who owns its data folder; root may run commands on it."""
+    me = pwd.getpwuid(settings.instance.data_dir.stat().st_uid)
     if viewer.uid != me.pw_uid:
         raise NoAccount(
             f"This console launches for its owner only, the Unix user {me.pw_name}: it runs without the "
