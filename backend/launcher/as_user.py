@@ -245,9 +245,7 @@ def decoded_files(request: dict[str, Any]) -> dict[str, bytes]:
         raise Failure("bad_request", "files: base64 is wanted") from error
 
 
-def run(
-    argv: list[str], environment: dict[str, str], timeout_s: float, stdin: str = ""
-) -> tuple[int, str, str]:
+def run(argv: list[str], environment: dict[str, str], timeout_s: float, stdin: str = "") -> tuple[int, str, str]:
     """Run one command: (status, output, errors). Raises Failure when it is absent or too slow."""
     program = shutil.which(argv[0], path=environment["PATH"])
     if program is None:
@@ -373,19 +371,17 @@ class Local:
 
     def cancel(self, job: str | None, session: str) -> None:
         self._ask(
-            {"action": "cancel", "job_id": int(job)}
-            if job
-            else {"action": "cancel", "name": "carme-" + session}
+            {"action": "cancel", "job_id": _number(job)} if job else {"action": "cancel", "name": "carme-" + session}
         )
 
     def update(self, job: str, time_s: int) -> None:
-        self._ask({"action": "update", "job_id": int(job), "time_s": time_s})
+        self._ask({"action": "update", "job_id": _number(job), "time_s": time_s})
 
     def hold(self, job: str) -> None:
-        self._ask({"action": "hold", "job_id": int(job)})
+        self._ask({"action": "hold", "job_id": _number(job)})
 
     def release(self, job: str) -> None:
-        self._ask({"action": "release", "job_id": int(job)})
+        self._ask({"action": "release", "job_id": _number(job)})
 
     def _ask(self, request: dict[str, Any], timeout_s: float = COMMAND_TIMEOUT_S) -> dict[str, Any]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -404,6 +400,13 @@ class Local:
             why = answer.get("error") or {}
             raise Failure(why.get("kind", "refused"), why.get("message", "no reason was given"))
         return answer
+
+
+def _number(job: str) -> int:
+    """A local job's number; int() alone would read 12_3 as 123."""
+    if not job.isdigit():
+        raise Failure("bad_request", "job_id: local jobs are plain numbers")
+    return int(job)
 
 
 def submit(request: dict[str, Any], scheduler: Slurm | Local) -> dict[str, Any]:

@@ -42,9 +42,7 @@ class Launcher:
         request = _request(user, action, arguments)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                reader, writer = await asyncio.open_unix_connection(
-                    str(self._socket), limit=ANSWER_LIMIT_BYTES
-                )
+                reader, writer = await asyncio.open_unix_connection(str(self._socket), limit=ANSWER_LIMIT_BYTES)
         except (OSError, TimeoutError) as error:
             raise _down() from error
         try:

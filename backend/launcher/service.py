@@ -182,9 +182,7 @@ def listen(settings: Settings) -> tuple[socket.socket, int]:
     """The listening socket, reachable by the web process's account alone, and that account's uid."""
     path = settings.launcher.socket
     if len(os.fsencode(path)) > UNIX_PATH_LIMIT_BYTES:
-        raise LauncherStartError(
-            f"launcher.socket: {path} is too long for a Unix socket; choose a shorter one."
-        )
+        raise LauncherStartError(f"launcher.socket: {path} is too long for a Unix socket; choose a shorter one.")
     me = os.getuid()
     group = -1
     uid = me
@@ -248,9 +246,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     listener, uid = listen(settings)
     service = Service(strategy, uid)
     server = await asyncio.start_unix_server(service.connected, sock=listener, limit=REQUEST_LIMIT_BYTES)
-    log.info(
-        "listening at %s for uid %d, strategy %s", settings.launcher.socket, uid, settings.launcher.strategy
-    )
+    log.info("listening at %s for uid %d, strategy %s", settings.launcher.socket, uid, settings.launcher.strategy)
     try:
         await stop.wait()
     finally:

@@ -33,9 +33,7 @@ SECRET = "the-secret-of-a-session-file-000000"
 
 @pytest.fixture
 def settings() -> Iterator[Settings]:
-    with tempfile.TemporaryDirectory(
-        prefix="carme-launcher-", dir="/tmp"
-    ) as folder:  # short: a Unix socket's path
+    with tempfile.TemporaryDirectory(prefix="carme-launcher-", dir="/tmp") as folder:  # short: a Unix socket's path
         yield load_settings(None, {}, {"instance.data_dir": Path(folder)})
 
 
@@ -107,9 +105,7 @@ async def test_the_blocking_client_asks_the_same(launcher: Launcher, supervisor:
 
 
 @pytest.mark.parametrize("user", ["nobody", "root2", "daemon"])
-async def test_nobody_but_the_owner_is_acted_for(
-    launcher: Launcher, supervisor: Supervisor, user: str
-) -> None:
+async def test_nobody_but_the_owner_is_acted_for(launcher: Launcher, supervisor: Supervisor, user: str) -> None:
     with pytest.raises(LauncherError) as error:
         await launcher.call(user, "cancel", job_id=1)
     assert error.value.kind == "not_allowed"
@@ -202,9 +198,7 @@ async def test_a_launcher_that_is_not_there_is_told_as_such(settings: Settings) 
     assert error.value.kind == "down"
 
 
-async def test_a_second_launcher_does_not_take_the_socket_away(
-    launcher: Launcher, settings: Settings
-) -> None:
+async def test_a_second_launcher_does_not_take_the_socket_away(launcher: Launcher, settings: Settings) -> None:
     with pytest.raises(LauncherStartError, match="running already"):
         await asyncio.to_thread(listen, settings)
 
@@ -223,9 +217,7 @@ def test_a_path_too_long_for_a_socket_is_refused_at_start(tmp_path: Path) -> Non
         listen(long)
 
 
-def test_sudo_is_asked_for_one_command_as_one_person(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sudo_is_asked_for_one_command_as_one_person(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = pwd.struct_passwd(("ada", "x", 2001, 2001, "", "/home/ada", "/bin/sh"))
     monkeypatch.setattr(pwd, "getpwnam", lambda name: entry)
     assert Sudo(settings).command("ada") == [
@@ -244,10 +236,21 @@ def test_sudo_is_never_asked_for_root_or_system_accounts(settings: Settings, use
         Sudo(settings).command(user)
 
 
-def test_a_name_that_nss_folds_into_another_is_refused(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_name_that_nss_folds_into_another_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = pwd.struct_passwd(("ada", "x", 2001, 2001, "", "/home/ada", "/bin/sh"))
     monkeypatch.setattr(pwd, "getpwnam", lambda name: entry)
     with pytest.raises(NotAllowed):
         Sudo(settings).command("ADA")
+
+
+async def test_an_array_tasks_number_is_not_taken_for_another_job(launcher: Launcher, supervisor: Supervisor) -> None:
+    with pytest.raises(LauncherError) as error:
+        await launcher.call(ME, "cancel", job_id="12_3")
+    assert error.value.kind == "bad_request"
+    assert supervisor.asked == []
+
+
+def test_launcher_and_supervisor_mean_the_same_socket(settings: Settings) -> None:
+    from backend.cluster.local.supervisor import socket_path
+
+    assert supervisor_socket(settings) == socket_path(settings)
