@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from app.proxy.doors import DoorsUnusable, Entered
+from app.proxy.headers import response_lines
 from tests.unit.proxy_kit import ALICE, APP, BOB, CONSOLE, Rig, gateway, rig
 
 UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket"}
@@ -253,3 +254,11 @@ def test_the_proxy_loads_no_panel_and_no_bokeh() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_a_page_of_another_origin_gets_no_handle_on_an_apps_window_unless_the_app_gives_it() -> None:
+    policy = "Cross-Origin-Opener-Policy"
+    given = response_lines([("Content-Type", "text/html")], cookie_path="/")
+    assert [value for name, value in given if name == policy] == ["same-origin-allow-popups"]
+    own = response_lines([(policy.lower(), "same-origin")], cookie_path="/")
+    assert own == [(policy.lower(), "same-origin")]
