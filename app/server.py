@@ -14,14 +14,13 @@ from bokeh.server.server import BaseServer
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
-from tornado.web import GZipContentEncoding
 
 from app.accesslog import log_request
 from app.files import WEB_FILES
 from app.gate import Gate
 from app.gate.cookies import Cookies
 from app.gate.guards import Route
-from app.gate.headers import SecurityHeaders
+from app.gate.headers import Compression, SecurityHeaders
 from app.gate.origins import Origins
 from app.kicker import Kicker
 from app.private import ConsoleTornado, GateAuth, application
@@ -87,7 +86,7 @@ class ConsoleServer:
         )
         self.kicker = Kicker(self.tornado, services.identity)
         self.tornado.add_transform(SecurityHeaders)
-        self.tornado.add_transform(GZipContentEncoding)
+        self.tornado.add_transform(Compression)
         self.http = HTTPServer(self.tornado, max_body_size=MAX_BODY_BYTES, idle_connection_timeout=120)
         self.bokeh = BaseServer(IOLoop.current(), self.tornado, self.http)
 
@@ -137,7 +136,9 @@ async def _serve(settings: Settings) -> None:
     server.start()
     server.services.sessions.start()
     if link := await loop.run_in_executor(None, server.services.identity.setup_link):
-        log.warning("there is no account yet\n\n    Make the first one, an admin. This link works once:\n\n    %s\n", link)
+        log.warning(
+            "there is no account yet\n\n    Make the first one, an admin. This link works once:\n\n    %s\n", link
+        )
     log.info("the console answers at %s (port %d)", settings.web.public_url, port)
     await ended.wait()
     await server.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
-from tornado.web import OutputTransform
+from tornado.web import GZipContentEncoding, OutputTransform
 
 from app.gate.guards import Kind
 from app.gate.visit import Visit
@@ -78,6 +78,26 @@ class SecurityHeaders(OutputTransform):
             if "Content-Length" in headers:
                 headers["Content-Length"] = str(len(chunk))
         return status_code, headers, chunk
+
+
+class Compression(OutputTransform):
+    """gzip for browsers that come over a network by themselves: a proxy does it, this machine needs none."""
+
+    def __init__(self, request: HTTPServerRequest) -> None:
+        super().__init__(request)
+        visit: Visit | None = getattr(request, "visit", None)
+        direct = visit is not None and not visit.source.loopback and not visit.source.proxied
+        self._gzip = GZipContentEncoding(request) if direct else None
+
+    def transform_first_chunk(
+        self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
+    ) -> tuple[int, HTTPHeaders, bytes]:
+        if self._gzip is None:
+            return status_code, headers, chunk
+        return self._gzip.transform_first_chunk(status_code, headers, chunk, finishing)
+
+    def transform_chunk(self, chunk: bytes, finishing: bool) -> bytes:
+        return chunk if self._gzip is None else self._gzip.transform_chunk(chunk, finishing)
 
 
 def with_nonce(page: bytes, nonce: str) -> bytes:

@@ -4,7 +4,7 @@
 const LOOK_MS = 20_000; // how often the server is asked
 const TOUCH_MS = 30_000; // input is told at most so often
 const STYLE = `
-.carme-watch { border: 0; border-radius: 14px; padding: 1.5rem; width: min(26rem, calc(100vw - 2rem)); font: 400 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; color: #171a21; background: #fff; box-shadow: 0 12px 48px rgb(0 0 0 / .35); }
+.carme-watch { border: 0; border-radius: 14px; padding: 1.5rem; width: min(26rem, calc(100vw - 2rem)); font: 400 16px/1.5 "Inter", "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "DejaVu Sans", sans-serif; color: #171a21; background: #fff; box-shadow: 0 12px 48px rgb(0 0 0 / .35); }
 .carme-watch::backdrop { background: rgb(10 14 25 / .55); }
 .carme-watch h2 { margin: 0 0 .35rem; font-size: 1.2rem; }
 .carme-watch p { margin: 0 0 1rem; color: #545d6c; }

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from tornado.httputil import HTTPHeaders
 
 from app.accesslog import shown_path
-from app.gate.headers import with_nonce
+from app.gate.guards import Guard, Route
+from app.gate.headers import Compression, with_nonce
+from app.gate.origins import Source
+from app.gate.visit import Visit
 from backend.store import models
 from pages import PAGES
 from tests.unit.gatehouse import House, Person, running
@@ -107,6 +112,26 @@ async def test_nothing_a_person_is_called_is_among_the_scripts_of_a_page(tmp_pat
                 assert got.status == 200
                 assert got.text.count("<script") == plain[page.path].text.count("<script"), page.path
                 assert "<script>alert" not in got.text and "</script><script>" not in got.text
+
+
+@pytest.mark.parametrize(
+    ("source", "encoding"),
+    [
+        (Source("127.0.0.1", "http", "localhost"), None),
+        (Source("192.0.2.7", "http", "localhost"), "gzip"),
+        (Source("192.0.2.7", "https", "localhost", proxied=True), None),
+    ],
+)
+def test_a_browser_that_comes_over_a_network_gets_it_compressed(source: Source, encoding: str | None) -> None:
+    class Asked:
+        headers = HTTPHeaders({"Accept-Encoding": "gzip"})
+        visit = Visit(Route("/", Guard.OPEN), source)
+
+    headers = HTTPHeaders({"Content-Type": "text/html"})
+    page = b"<p>hello</p>" * 1000
+    _, headers, chunk = Compression(Asked()).transform_first_chunk(200, headers, page, True)  # type: ignore[arg-type]
+    assert headers.get("Content-Encoding") == encoding
+    assert (gzip.decompress(chunk) if encoding else chunk) == page
 
 
 def test_the_nonce_goes_to_scripts_and_the_watch_to_the_end_of_the_head() -> None:
