@@ -32,7 +32,7 @@ def open_services(settings: Settings) -> Services:
     db = Database(settings.store.url)
     db.upgrade()
     box = SecretBox(settings.instance.data_dir, settings.store.key, settings.store.key_file)
-    snapshots = SnapshotReader(settings.instance.data_dir / "snapshot")
+    snapshots = SnapshotReader(settings.instance.data_dir / "snapshot", settings.scheduler.cluster)
     launcher = Launcher(settings)
     identity = Identity(settings, db, box)
     identity.coordinates_by(Coordinators(snapshots))
