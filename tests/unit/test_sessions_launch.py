@@ -100,9 +100,7 @@ async def test_two_clicks_are_two_sessions(desk: Desk) -> None:
 
 async def test_the_same_key_of_another_person_is_another_click(desk: Desk) -> None:
     first = await desk.launch(gpus=1, key="one")
-    with pytest.raises(
-        LaunchRefused
-    ):  # bob is not the owner of this console: refused, not given ada's session
+    with pytest.raises(LaunchRefused):  # bob is not the owner of this console: refused, not given ada's session
         await desk.sessions.launch(BOB, LaunchRequest(gpus=1), key="one")
     assert [row.id for row in desk.rows.live()] == [first]
 
@@ -208,9 +206,7 @@ FIELDS = (
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    field=st.sampled_from(FIELDS), value=st.one_of(st.sampled_from(HOSTILE), st.text(min_size=1, max_size=60))
-)
+@given(field=st.sampled_from(FIELDS), value=st.one_of(st.sampled_from(HOSTILE), st.text(min_size=1, max_size=60)))
 def test_a_hostile_value_is_refused_or_is_data(desk: Desk, field: str, value: str) -> None:
     desk.launcher.calls.clear()
     request = LaunchRequest.from_dict({"gpus": 1, field: value})
@@ -230,9 +226,7 @@ def test_a_hostile_value_is_refused_or_is_data(desk: Desk, field: str, value: st
     desk.rows.change(session.id, lambda row: {"state": "ended"})
 
 
-@pytest.mark.parametrize(
-    "image", ["/etc/passwd", "../x.sif", "/images/../etc/x", "/images", "/images/a\nb", "nope"]
-)
+@pytest.mark.parametrize("image", ["/etc/passwd", "../x.sif", "/images/../etc/x", "/images", "/images/a\nb", "nope"])
 async def test_an_image_outside_the_sites_own_is_refused(tmp_path: Path, image: str) -> None:
     desk = Desk(tmp_path, **{"sessions.image_folders": ["/images"], "sessions.runtime": "apptainer",
                              "sessions.runtime_command": "/opt/apptainer"})  # fmt: skip
@@ -259,9 +253,7 @@ async def test_an_image_by_name_or_in_a_folder_of_the_site_is_used(tmp_path: Pat
         )
 
 
-@pytest.mark.parametrize(
-    "raw", [{"gpus": "1"}, {"gpus": True}, {"gpus": 1.0}, {"app": 5}, {"uid": 0}, {"nodes": None}]
-)
+@pytest.mark.parametrize("raw", [{"gpus": "1"}, {"gpus": True}, {"gpus": 1.0}, {"app": 5}, {"uid": 0}, {"nodes": None}])
 def test_a_request_of_wrong_shape_is_refused(raw: dict[str, Any]) -> None:
     with pytest.raises(RequestError):
         LaunchRequest.from_dict(raw)

@@ -167,9 +167,7 @@ def test_more_than_a_limit_of_the_qos_is_refused_in_words(key: str, words: str) 
 
 def test_a_limit_on_one_model_is_seen() -> None:
     qos = [{"name": "normal", "max_tres_per_job": "gres/gpu:a100=1"}]
-    assert only(LaunchRequest(gpus=2, gpu_type="a100"), qos=qos)[1].startswith(
-        "QOS normal allows 1 a100 GPU a job"
-    )
+    assert only(LaunchRequest(gpus=2, gpu_type="a100"), qos=qos)[1].startswith("QOS normal allows 1 a100 GPU a job")
 
 
 def test_a_group_limit_of_any_account_above_counts() -> None:

@@ -96,9 +96,7 @@ async def test_a_session_that_is_over_is_told_so_with_a_signature(desk: Desk) ->
     assert answer.status == 410
     import json
 
-    assert is_over(
-        secret_of(desk.box, desk.row(session_id)), sent, json.dumps(dict(answer.body or {})).encode()
-    )
+    assert is_over(secret_of(desk.box, desk.row(session_id)), sent, json.dumps(dict(answer.body or {})).encode())
 
 
 async def test_only_the_sessions_own_apps_and_known_states_are_kept(desk: Desk) -> None:
