@@ -145,8 +145,8 @@ def test_names_are_text_and_run_nothing(context: BrowserContext, house: House) -
 
 def test_going_to_another_page_keeps_the_document_and_has_a_real_address(context: BrowserContext, house: House) -> None:
     page, _ = visit(context, house)
-    sockets: list[Any] = []
-    page.on("websocket", lambda socket: sockets.append(socket))
+    sockets: list[str] = []
+    page.on("websocket", lambda socket: sockets.append(socket.url))
     page.evaluate("window.still = true")
     for title, path in (("Cluster", "/cluster"), ("Jobs", "/jobs"), ("Launch", "/launch"), ("Sessions", "/sessions")):
         page.get_by_role("navigation").get_by_role("link", name=title).click()
