@@ -125,8 +125,10 @@ class Core:
         self.throttles.succeeded(attempt.own, attempt.address)
         return found
 
-    def replace_password(self, attempt: Attempt, old: str, new: str) -> None:
+    def replace_password(self, attempt: Attempt, old: str, new: str, *, expired_only: bool = False) -> None:
         """The new password in place of the old one, in the directory; the old one counts as a try.
+
+        `expired_only` for one who has shown no second factor: a password that still holds stays as it is.
 
         Raises SignInRefused, Throttled, PasswordExpired, PasswordRefused, DirectoryDown.
         """
@@ -136,7 +138,7 @@ class Core:
         try:
             if max(len(old), len(new)) > LONGEST_PASSWORD:
                 raise WrongPassword("wrong")
-            self.directory.change_password(attempt.name, old, new, self.budget(attempt))
+            self.directory.change_password(attempt.name, old, new, self.budget(attempt), expired_only=expired_only)
         except WrongPassword as refusal:
             self.refuse(attempt, action, refusal.why)
             self.hold(started)

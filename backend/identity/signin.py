@@ -83,7 +83,7 @@ class SignIn(Core):
 
         Raises SignInRefused, Throttled, PasswordExpired, PasswordRefused, DirectoryDown.
         """
-        self.replace_password(self.attempt(name, address, known_browser), old, new)
+        self.replace_password(self.attempt(name, address, known_browser), old, new, expired_only=True)
 
     def pending(self, cookie: str) -> PendingLogin | None:
         """The login of a cookie that has shown its password and nothing more."""

@@ -13,6 +13,7 @@ from backend.identity import (
     NoEnrolment,
     NotFresh,
     NotSignedIn,
+    PasswordRefused,
     PersonRefused,
     SetupRefused,
     SignInRefused,
@@ -69,6 +70,19 @@ def test_the_database_holds_neither_cookie_nor_secret(tmp_path: Path) -> None:
     stored = b"".join(path.read_bytes() for path in tmp_path.glob("carme.db*"))
     for hidden in (login.cookie, login.known_browser, totp.secret, PASSWORD):
         assert hidden.encode() not in stored
+
+
+def test_a_password_alone_changes_no_password_that_still_holds(tmp_path: Path) -> None:
+    k = kit(tmp_path)
+    k.add()
+    k.enrol()
+    with pytest.raises(PasswordRefused):
+        k.identity.change_expired_password("ada", PASSWORD, "a thief's own choice")
+    with pytest.raises(SignInRefused):
+        k.identity.change_expired_password("ada", "wrong", "a thief's own choice")
+    with pytest.raises(SignInRefused):
+        k.identity.sign_in_password("ada", "a thief's own choice")
+    assert k.identity.sign_in_password("ada", PASSWORD).needs == "code"
 
 
 @pytest.mark.parametrize("second_factor", ["optional", "off"])

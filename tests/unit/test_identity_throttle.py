@@ -256,7 +256,7 @@ class AwayDirectory:
     def authenticate(self, name: str, password: str, budget: Budget) -> DirectoryPerson:
         raise DirectoryDown(1_800_000_000, "connection refused")
 
-    def change_password(self, name: str, old: str, new: str, budget: Budget) -> None:
+    def change_password(self, name: str, old: str, new: str, budget: Budget, *, expired_only: bool = False) -> None:
         raise DirectoryDown(1_800_000_000, "connection refused")
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 Why = Literal["unknown", "wrong", "locked"]
+NOT_EXPIRED = "This password has not expired. Sign in, and change it on your account page."
 
 
 @dataclass(frozen=True)
@@ -46,5 +47,8 @@ class Directory(Protocol):
     def authenticate(self, name: str, password: str, budget: Budget) -> DirectoryPerson:
         """Raises WrongPassword, Throttled, PasswordExpired, NotAllowedHere, DirectoryDown."""
 
-    def change_password(self, name: str, old: str, new: str, budget: Budget) -> None:
-        """Raises WrongPassword, Throttled, PasswordRefused, DirectoryDown."""
+    def change_password(self, name: str, old: str, new: str, budget: Budget, *, expired_only: bool = False) -> None:
+        """`expired_only`: refuse while the old one still opens the account.
+
+        Raises WrongPassword, Throttled, PasswordRefused, DirectoryDown.
+        """

@@ -7,7 +7,7 @@ import threading
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
-from backend.identity.directories.base import Budget, DirectoryPerson, WrongPassword
+from backend.identity.directories.base import NOT_EXPIRED, Budget, DirectoryPerson, WrongPassword
 from backend.identity.errors import PasswordRefused
 from backend.store import Database
 from backend.store.models import Person
@@ -37,9 +37,11 @@ class LocalDirectory:
             self._store(name, password)
         return DirectoryPerson(person.name, person.display_name, person.mail, person.uid, frozenset())
 
-    def change_password(self, name: str, old: str, new: str, budget: Budget) -> None:
-        """See base.Directory."""
+    def change_password(self, name: str, old: str, new: str, budget: Budget, *, expired_only: bool = False) -> None:
+        """See base.Directory. Local passwords don't expire."""
         self.authenticate(name, old, budget)
+        if expired_only:
+            raise PasswordRefused(NOT_EXPIRED)
         if old == new:
             raise PasswordRefused("The new password is the old one.")
         self.set_password(name, new)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ldap3 import Connection
 
-from backend.identity.directories.base import Budget, DirectoryPerson, WrongPassword
+from backend.identity.directories.base import NOT_EXPIRED, Budget, DirectoryPerson, WrongPassword
 from backend.identity.directories.ldap import people
 from backend.identity.directories.ldap.answers import BindAnswer
 from backend.identity.directories.ldap.connect import ServerFailed, Servers, bind, close
@@ -71,7 +71,7 @@ class LdapDirectory:
         except ServerFailed as failure:
             raise DirectoryDown(self._clock(), str(failure)) from failure
 
-    def change_password(self, name: str, old: str, new: str, budget: Budget) -> None:
+    def change_password(self, name: str, old: str, new: str, budget: Budget, *, expired_only: bool = False) -> None:
         """See base.Directory."""
         _refuse_unusable(old)
         if not new or "\x00" in new:
@@ -80,12 +80,15 @@ class LdapDirectory:
             if self._settings.bind == "direct":
                 dn = self._direct_name(name)
                 connection = self._servers.any_open(dn, old.encode())
-                self._change(connection, _Target(dn, _key(dn), None), budget, old=old, new=new)
+                target = _Target(dn, _key(dn), None)
+                self._change(connection, target, budget, old=old, new=new, expired_only=expired_only)
                 return
             with self._servers.service() as (uri, service):
                 target = self._find(service, name)
                 connection = self._servers.open(uri, target.dn, old.encode())
-                self._change(connection, target, budget, old=old, new=new, service=service)
+                self._change(
+                    connection, target, budget, old=old, new=new, service=service, expired_only=expired_only
+                )
         except ServerFailed as failure:
             raise DirectoryDown(self._clock(), str(failure)) from failure
 
@@ -97,12 +100,15 @@ class LdapDirectory:
         *,
         old: str,
         new: str,
+        expired_only: bool,
         service: Connection | None = None,
     ) -> None:
         try:
             answer = self._bind(connection, target.budget_key, budget)
             if answer.verdict in ("wrong", "locked"):
                 raise WrongPassword("locked" if answer.verdict == "locked" else "wrong")
+            if expired_only and answer.verdict == "right":
+                raise PasswordRefused(NOT_EXPIRED)
             if self._settings.active_directory:
                 # An expired password does not bind there, but the service account may pass on the change.
                 bound = connection if answer.verdict == "right" else service
