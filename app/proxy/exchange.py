@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 ENTER_PATH = "/_carme/enter"
 HEALTH_PATH = "/healthz"
 FORM_LIMIT_BYTES = 4096
+REFUSED_LIMIT_BYTES = 16 << 20
+REFUSED_TIMEOUT_S = 20.0
+"""So much and so long is read of the body of a request that goes nowhere, before its answer."""
 _NO_LIMIT_BYTES = 1 << 62
 
 
@@ -114,6 +117,9 @@ class Exchange(HTTPMessageDelegate):
         except DoorsUnusable as error:
             log.warning("nobody can pass: %s", error)
             self._answer = answers.unusable()
+        if self._forward is None:  # a stranger could go on for ever
+            self._browser.set_max_body_size(REFUSED_LIMIT_BYTES)
+            self._browser.set_body_timeout(REFUSED_TIMEOUT_S)
 
     async def data_received(self, chunk: bytes) -> None:
         """A piece of the body."""

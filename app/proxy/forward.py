@@ -55,6 +55,7 @@ class Forward:
         self._has_body = False
         self._head_written = False
         self._drop = False  # the answer came first: nobody wants the rest of the request
+        self._raw = False  # the gateway reads no more requests on this connection
 
     async def start(self, method: str, raw_target: str, headers: HTTPHeaders) -> None:
         """Send the head and begin to wait for the answer."""
@@ -81,6 +82,7 @@ class Forward:
 
     async def handshake(self, raw_target: str, headers: HTTPHeaders) -> tuple[Upstream, AnswerHead] | None:
         """Ask the app for a websocket. None: it said no, and its answer is under way to the browser."""
+        self._raw = self._drop = True  # what the browser sends before the app has agreed is no request of ours
         self._head = self._request_head(raw_target, request_lines(headers.get_all(), websocket=True))
         try:
             self._upstream = await self._pool.connect(self._target, fresh=True)
@@ -186,7 +188,7 @@ class Forward:
             await self._browser.write(cast(bytes, piece))  # a memoryview, which is not copied
         if not self._sent.is_set():
             await self._drop_rest()
-        elif head.keep_alive and head.delimited(self._method):
+        elif head.keep_alive and head.delimited(self._method) and not self._raw:
             self._upstream = None
             self._pool.give_back(upstream)
         else:

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from app.proxy import exchange
 from app.proxy.doors import DoorsUnusable, Entered
 from app.proxy.headers import response_lines
 from tests.unit.proxy_kit import ALICE, APP, BOB, CONSOLE, Rig, gateway, rig
@@ -213,6 +214,21 @@ async def test_a_form_that_is_none_of_the_consoles_opens_nothing(house: Rig, bod
     head = f"Host: {ALICE}.localhost:5007\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
     answer = await house.raw(f"POST /_carme/enter HTTP/1.1\r\n{head}\r\n{body}".encode("latin-1"))
     assert answer.split(b" ")[1] in (b"404", b"413")
+
+
+@pytest.mark.parametrize("path", ["/_carme/enter", "/healthz", f"/s/{ALICE}/{APP}/"])
+async def test_a_stranger_cant_hold_a_connection_with_an_endless_body(
+    house: Rig, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "REFUSED_TIMEOUT_S", 0.3)
+    host = f"Host: {ALICE}.localhost:5007\r\n"
+    slow = f"POST {path} HTTP/1.1\r\n{host}Content-Length: 100\r\n\r\nab"
+    endless = f"POST {path} HTTP/1.1\r\n{host}Content-Length: 99999999999\r\n\r\nab"
+    for request in (slow, endless):
+        reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+        writer.write(request.encode())
+        await asyncio.wait_for(reader.read(), 3)  # it is closed
+        writer.close()
 
 
 async def test_while_the_database_is_away_nobody_passes_and_it_is_said(house: Rig) -> None:

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from app.proxy.activity import FrameWatch
-from tests.unit.proxy_kit import ALICE, BIG_FRAME_BYTES, Rig, rig
+from tests.unit.proxy_kit import ALICE, BIG_FRAME_BYTES, Rig, rig, told
 
 
 @pytest_asyncio.fixture
@@ -62,6 +62,15 @@ async def test_an_app_that_refuses_the_socket_is_heard(house: Rig) -> None:
     with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
         await house.socket("no-ws")
     assert refusal.value.status == 418
+
+
+async def test_a_connection_that_was_to_become_a_socket_carries_no_other_request(house: Rig) -> None:
+    with pytest.raises(aiohttp.WSServerHandshakeError):
+        await house.socket("no-ws")
+    await asyncio.sleep(0.1)
+    async with house.client.get(house.url("x"), headers=house.headers()) as answer:
+        seen = told(await answer.read())
+    assert not [name for name in seen["names"] if name.startswith("x-carme-")]
 
 
 async def test_a_socket_closes_within_a_second_of_the_logins_end(house: Rig) -> None:
