@@ -20,7 +20,7 @@ from tests.harness.browser import chromium
 from tests.harness.console import Console
 
 ROUNDS = 9
-BUILDS = 40
+BUILDS = 25  # a person may have 200 documents in memory
 PATHS = ("/", "/cluster", "/jobs", "/launch", "/sessions")
 # Complete: everything is loaded and Home shows figures, not skeletons.
 COMPLETE = """() => {
