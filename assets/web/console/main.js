@@ -15,7 +15,8 @@ import {announceChanges} from "./notify.js"
 const PAGES = {home, cluster, jobs, launch, sessions}
 const AGES_EVERY_MS = 15000
 const CONNECT_MS = 15000 // without a connection for so long, the page says so
-const LOOK_MS = 3000
+const LOOK_MS = 2000
+const PATIENCE_MS = 5000 // the console answers, and the old connection still does not come back
 
 class App {
   constructor(root, boot) {
@@ -168,10 +169,9 @@ class App {
   /** The websocket stands. Again, when the server had forgotten the document and built it anew. */
   attach(model) {
     this.channel.attach(model)
-    model.document?.on_event("connection_lost", (_, event) => {
+    model.document?.on_event("connection_lost", () => {
       this.setOnline(false)
-      // No more tries of its own: begin anew as soon as the console answers.
-      if (event.timeout == null) this.waitForServer()
+      this.waitForServer()
     })
     model.document?.on_event("client_reconnected", () => {
       this.channel.want(this.channel.wanted)
@@ -187,12 +187,18 @@ class App {
     this.render()
   }
 
+  /** Bokeh tries again by itself; where it can't (the console was restarted), begin anew once the console answers. */
   waitForServer() {
-    const look = setInterval(async () => {
+    clearInterval(this.waiting)
+    let up = 0
+    this.waiting = setInterval(async () => {
+      if (this.ui.online) {
+        clearInterval(this.waiting)
+        return
+      }
       const answer = await fetch("/healthz", {cache: "no-store"}).catch(() => null)
-      if (!answer || !answer.ok) return
-      clearInterval(look)
-      location.reload()
+      up = answer && answer.ok ? up || Date.now() : 0
+      if (up && Date.now() - up > PATIENCE_MS) location.reload()
     }, LOOK_MS)
   }
 
