@@ -5,6 +5,7 @@ by tests/unit/test_gate_private.py:
 
 - `BokehTornado._clients` (open sockets) and `ServerConnection._socket`, to close a login's sockets;
 - `tornado.web.Application.wildcard_router`, to know which rule answers before any handler exists;
+- `panel.io.server.WSHandler` with its `_handle` and `_protocol_error`, to look at a message before Bokeh reads it;
 - the patterns of Bokeh's doors of a page, as Panel's patches leave them;
 - the request behind a document's session context, to know whom a page is built for;
 - `panel.io.server.ComponentResourceHandler.parse_url_path`.
@@ -22,12 +23,14 @@ from typing import Any
 
 import panel as pn
 from bokeh.document import Document
+from bokeh.protocol.message import Message
 from bokeh.server.auth_provider import AuthProvider
 from bokeh.server.tornado import BokehTornado
 from bokeh.server.views.ws import WSHandler
 from panel.io.application import Application
 from panel.io.handlers import FunctionHandler
 from panel.io.server import ComponentResourceHandler
+from panel.io.server import WSHandler as PanelSocket
 from panel.io.state import set_curdoc
 from tornado.httputil import (
     HTTPHeaders,
@@ -42,6 +45,7 @@ from tornado.web import HTTPError, RequestHandler
 
 from app.gate import Gate, NotFound, Refusal
 from app.gate.guards import Guard, Kind, Route
+from app.gate.messages import why_not
 from app.gate.tokens import KEY, PageToken
 from app.gate.visit import Visit
 from app.handler import RefusedHandler, visit_of
@@ -52,6 +56,7 @@ log = logging.getLogger("carme.web")
 COMPONENT_MODULES = ("panel", "panel_material_ui", "pages")
 OWN_DOORS = ("/ws", "/metadata", "/autoload.js", "/?")
 CLOSED = Route("", Guard.CLOSED)
+REFUSED_CLOSE = 1008  # of a websocket: against the policy
 
 
 class GateAuth(AuthProvider):
@@ -149,8 +154,30 @@ class ConsoleTornado(BokehTornado):
             route = self._by_pattern.get(rule.matcher.regex.pattern, CLOSED)
             visit = Visit(route, source)
             match["target_kwargs"] = rule.target_kwargs
-            return _Guarded(self, request, visit, rule.target, match)
+            target = PageSocket if rule.target is PanelSocket else rule.target
+            return _Guarded(self, request, visit, target, match)
         return _Guarded(self, request, Visit(CLOSED, source), None, {})
+
+
+class PageSocket(PanelSocket):  # type: ignore[misc]  # Panel has no types
+    """A page's socket. What a browser may not say closes it, before Bokeh makes anything of it."""
+
+    async def on_message(self, fragment: str | bytes) -> None:
+        if isinstance(fragment, bytes):
+            self._protocol_error("buffers are not for browsers")
+            return
+        await super().on_message(fragment)
+
+    async def _handle(self, message: Message[Any]) -> Any | None:
+        if why := why_not(message.msgtype, message.content):
+            self._protocol_error(why)
+            return None
+        return await super()._handle(message)
+
+    def _protocol_error(self, message: str) -> None:
+        viewer = visit_of(self.request).viewer
+        log.warning("closed a page's socket of %s: %s", viewer.name if viewer else "nobody", message[:200])
+        self.close(REFUSED_CLOSE, message[:100])
 
 
 class _Guarded(HTTPMessageDelegate):

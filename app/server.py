@@ -21,6 +21,7 @@ from app.gate import Gate
 from app.gate.cookies import Cookies
 from app.gate.guards import Route
 from app.gate.headers import Compression, SecurityHeaders
+from app.gate.messages import LONGEST
 from app.gate.origins import Origins
 from app.kicker import Kicker
 from app.private import ConsoleTornado, GateAuth, application
@@ -33,7 +34,7 @@ from pages import PAGES, Page
 log = logging.getLogger("carme.web")
 
 MAX_BODY_BYTES = 1 << 20  # forms and JSON; files go through the sessions' apps
-MAX_MESSAGE_BYTES = 20 << 20  # of a page's socket
+BODY_TIMEOUT_S = 30.0  # else a stranger holds a connection for ever
 UNUSED_DOCUMENT_MS = 90_000  # long enough for a laptop to find its Wi-Fi again, at 1.4 MB a page
 THREADS = 8
 SIGN_IN_THREADS = 32  # refusals are held back there, half a second each
@@ -76,7 +77,7 @@ class ConsoleServer:
             unused_session_lifetime_milliseconds=UNUSED_DOCUMENT_MS,
             include_headers=["User-Agent", "Host", "Accept-Language"],
             include_cookies=[],
-            websocket_max_message_size_bytes=MAX_MESSAGE_BYTES,
+            websocket_max_message_size_bytes=LONGEST,
             use_index=False,
             ico_path=str(WEB_FILES / "favicon.ico"),
             log_function=log_request,
@@ -87,7 +88,9 @@ class ConsoleServer:
         self.kicker = Kicker(self.tornado, services.identity)
         self.tornado.add_transform(SecurityHeaders)
         self.tornado.add_transform(Compression)
-        self.http = HTTPServer(self.tornado, max_body_size=MAX_BODY_BYTES, idle_connection_timeout=120)
+        self.http = HTTPServer(
+            self.tornado, max_body_size=MAX_BODY_BYTES, body_timeout=BODY_TIMEOUT_S, idle_connection_timeout=120
+        )
         self.bokeh = BaseServer(IOLoop.current(), self.tornado, self.http)
 
     def _application(self, page: Page) -> object:

@@ -42,6 +42,12 @@ def test_bokehs_own_doors_of_a_page_are_the_known_ones() -> None:
     assert shut == {"/x/metadata", "/x/autoload.js"}
 
 
+def test_a_pages_socket_is_the_one_that_is_replaced() -> None:
+    assert dict(bokeh_tornado.per_app_patterns)["/ws"] is private.PanelSocket
+    assert list(inspect.signature(private.PanelSocket._handle).parameters)[1:] == ["message"]
+    assert list(inspect.signature(private.PanelSocket._protocol_error).parameters)[1:] == ["message"]
+
+
 def test_tornado_keeps_its_rules_where_we_look() -> None:
     assert [rule.target for rule in Application([("/x", ComponentResourceHandler)]).wildcard_router.rules]
 
