@@ -25,6 +25,8 @@ from pages.parts.topics import to_json
 from pages.shell import ACTIONS, live_of
 from tests.unit.pages_kit import ADA, World
 
+HALF = "\ud800"  # of a character: JSON can hold it, UTF-8 can't
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
@@ -127,6 +129,18 @@ async def test_a_message_of_another_shape_is_left_alone(world: World, signed_in:
     talk = Talk(world)
     talk.receive(object(), message)  # type: ignore[arg-type]
     assert (talk.answers, talk._tasks) == ([], set())
+
+
+@pytest.mark.parametrize(
+    ("action", "args"),
+    [("jobs.list", {"text": HALF}), ("jobs.list", {"user": [HALF]}), ("sessions.log", {"id": HALF})],
+)
+async def test_half_a_character_is_refused_and_no_mistake_of_the_consoles(
+    world: World, signed_in: Any, action: str, args: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    (answer,) = await Talk(world, **ACTIONS).ask(action, args)
+    assert answer["error"] == "That request is not one the page makes."
+    assert not caplog.records
 
 
 async def test_who_asks_too_much_at_once_is_told_to_wait(world: World, signed_in: Any) -> None:
