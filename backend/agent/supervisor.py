@@ -81,6 +81,7 @@ class Session:
             loop.add_signal_handler(number, self.end, f"signal {number.name}")
         adopt_orphans()
         _allow_many_files()
+        _leave_no_core()
         scratch = make_scratch(self._env, [app.name for app in self.spec.apps])
         try:
             await self._start(scratch)
@@ -372,3 +373,12 @@ def _allow_many_files() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _leave_no_core() -> None:
+    """At a stop the image may be unmounted under an app that still runs: its core would fill the person's home.
+
+    Only the soft limit: who wants cores of programs of their own can raise it again (`ulimit -c`).
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))

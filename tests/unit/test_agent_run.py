@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -83,6 +84,22 @@ def test_sigterm_leaves_no_process_and_no_file(tmp_path: Path) -> None:
         assert agent.terminate() == 0
         assert not alive(pids)
         assert not list(agent.tmp.iterdir())
+
+
+def test_an_app_that_crashes_leaves_no_core_in_the_persons_home(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    if before[1] == 0:
+        pytest.skip("nothing can leave a core here")
+    resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
+    try:
+        with console() as door, StartedAgent(tmp_path, session(tmp_path, door)) as agent:
+            door.wait_for(ready)
+            pids = agent.descendants()
+            assert pids
+            for pid in pids:
+                assert resource.prlimit(pid, resource.RLIMIT_CORE) == (0, before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, before)
 
 
 def test_what_apps_leave_running_is_ended_too(tmp_path: Path) -> None:
