@@ -96,6 +96,7 @@ class Desk:
 
     async def _do(self, number: int, name: str, args: dict[str, Any]) -> None:
         try:
+            refuse_half_characters(args)
             result = await (await self._admitted(name))(self, args)
         except SignedOut:
             self.live.leave(self)
@@ -137,12 +138,29 @@ class Desk:
 Action = Callable[[Desk, dict[str, Any]], Awaitable[Any]]
 
 
+def refuse_half_characters(args: Mapping[str, Any]) -> None:
+    """JSON can carry half a surrogate pair; neither the database, Arrow nor the answer can. Raises Refused."""
+    try:
+        to_json(args).encode()
+    except ValueError as error:  # also NaN and infinities, which no page sends
+        raise Refused("That request is not one the page makes.") from error
+
+
 def text(args: Mapping[str, Any], name: str, longest: int = 300) -> str:
     """A text argument, "" when it is absent. Raises Refused for anything else."""
     value = args.get(name, "")
-    if not isinstance(value, str) or len(value) > longest:
+    if not isinstance(value, str) or len(value) > longest or not whole(value):
         raise Refused("That request is not one the page makes.")
     return value
+
+
+def whole(value: str) -> bool:
+    """Whether it is text that can be stored and searched: JSON can hold half a surrogate pair, UTF-8 can't."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def number(args: Mapping[str, Any], name: str, default: int = 0) -> int:
