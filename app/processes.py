@@ -1,8 +1,9 @@
 """Start and watch the console's processes: `carme serve` runs them all, a service manager may run each alone.
 
-A process that dies is started again, slower each time it dies young. SIGTERM and SIGINT end them in order: the
-doors first, the one that owns this machine's jobs last. If this process is killed, the kernel ends the others;
-jobs go on and are found again.
+A process that dies is started again, slower each time it dies young. One that says from the first that it can't
+start as things stand (a port is taken, the settings don't fit) ends all. SIGTERM, SIGINT and a closed terminal
+end them in order: the doors first, the one that owns this machine's jobs last. If this process is killed, the
+kernel ends the others; jobs go on and are found again.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PR_SET_NO_NEW_PRIVS = 38
 LONGEST_WAIT_S = 30.0  # the longest wait before a dying process is started again
 STOP_GRACE_S = 10.0
+CANT_START = 78  # the exit status of a process that can't start until somebody changes something; sysexits.h
+# Before the second and last try: a console that was killed here a moment ago may still be letting go of its port.
+REFUSED_WAIT_S = 4.0
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,13 @@ class _Child:
     started_s: float = 0.0
     deaths: int = 0
     next_start_s: float = field(default=0.0)
+    starts: int = 0
+    refusals: int = 0  # how many of the starts ended with CANT_START
+
+    @property
+    def hopeless(self) -> bool:
+        """It was never up. A process that was up once is started again whatever has become of its port."""
+        return self.refusals >= 2 and self.refusals == self.starts
 
 
 def _as_child_of(parent: int, role: Role) -> Callable[[], None]:
@@ -106,6 +117,7 @@ def _start(child: _Child, arguments: list[str]) -> None:
         cwd=Path(__file__).resolve().parent.parent,
     )
     child.started_s = time.monotonic()
+    child.starts += 1
 
 
 def _watch(child: _Child, arguments: list[str]) -> None:
@@ -118,17 +130,27 @@ def _watch(child: _Child, arguments: list[str]) -> None:
         lived_s = now - child.started_s
         child.deaths = child.deaths + 1 if lived_s < LONGEST_WAIT_S else 1
         wait_s = min(LONGEST_WAIT_S, 0.5 * 2 ** (child.deaths - 1))
-        log.error("%s ended with status %s after %.1f s; starting it again in %.1f s",
-                  child.role.name, status, lived_s, wait_s)
-        child.process, child.next_start_s = None, now + wait_s
+        child.process = None
+        name = child.role.name
+        if status == CANT_START:
+            child.refusals += 1
+            wait_s = max(wait_s, REFUSED_WAIT_S)
+            if child.hopeless:
+                return
+            log.error("%s can't start; trying again in %.1f s", name, wait_s)
+        else:
+            log.error(
+                "%s ended with status %s after %.1f s; starting it again in %.1f s", name, status, lived_s, wait_s
+            )
+        child.next_start_s = now + wait_s
     if child.process is None and now >= child.next_start_s:
         _start(child, arguments)
 
 
-def _stop(child: _Child) -> None:
+def _stop(child: _Child, number: int = signal.SIGTERM) -> None:
     if child.process is None or child.process.poll() is not None:
         return
-    child.process.terminate()
+    child.process.send_signal(number)
     try:
         child.process.wait(STOP_GRACE_S)
     except subprocess.TimeoutExpired:
@@ -140,7 +162,7 @@ def _stop(child: _Child) -> None:
 def serve(settings: Settings, roles: tuple[str, ...], arguments: list[str]) -> int:
     """Run `roles` until SIGTERM or SIGINT; `arguments` are handed to each (`--config FILE`, ports).
 
-    Returns the exit status. Raises nothing: a process that can't start says so in the log and is tried again.
+    Returns the exit status: 1 when a process can't start as things stand, which it has said in the log.
     """
     children = [_Child(role) for role in ROLES if role.name in roles]
     stopping = False
@@ -151,12 +173,20 @@ def serve(settings: Settings, roles: tuple[str, ...], arguments: list[str]) -> i
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup
+        signal.signal(signal.SIGHUP, stop)
+    hopeless: _Child | None = None
     try:
-        while not stopping:
+        while not stopping and hopeless is None:
             for child in children:
                 _watch(child, arguments)
+            hopeless = next((child for child in children if child.hopeless), None)
             time.sleep(0.2)
     finally:
         for child in reversed(children):
-            _stop(child)
+            # A start that failed is no proper stop: jobs that an earlier console left running go on.
+            _stop(child, child.role.orphan_signal if hopeless else signal.SIGTERM)
+    if hopeless:
+        log.error("%s can't start; what it said above must be changed first", hopeless.role.name)
+        return 1
     return 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import socket
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from bokeh.server.server import BaseServer
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
-from tornado.netutil import bind_sockets
 
 from app.accesslog import log_request
 from app.files import WEB_FILES
@@ -24,6 +22,7 @@ from app.gate.headers import Compression, SecurityHeaders
 from app.gate.messages import LONGEST
 from app.gate.origins import Origins
 from app.kicker import Kicker
+from app.listening import listening
 from app.private import ConsoleTornado, GateAuth, application
 from app.routes import build_table, own_routes, patterns
 from backend.identity import Viewer
@@ -100,8 +99,8 @@ class ConsoleServer:
         return application(f"{page.title} · {self.services.settings.instance.name}", build, self.documents)
 
     def listen(self, address: str, port: int) -> int:
-        """Listen; the port, where 0 asked for any. Raises OSError when it is taken."""
-        sockets: list[socket.socket] = bind_sockets(port, address)
+        """Listen; the port, where 0 asked for any. Raises CantListen when it is taken."""
+        sockets = listening(address, port, key="web.port", flag="--port")
         self.http.add_sockets(sockets)
         return int(sockets[0].getsockname()[1])
 

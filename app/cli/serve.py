@@ -7,7 +7,10 @@ import logging
 import os
 from typing import Any
 
-from app.cli.common import WrongUse, add_common, check_owner, settings_of
+from app.cli.common import Failed, WrongUse, add_common, check_owner, settings_of
+from backend.starting import CantStart
+
+log = logging.getLogger("carme.serve")
 
 
 def add_parser(commands: Any) -> None:
@@ -28,7 +31,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
-    from app.processes import ROLE_NAMES, default_roles, run_role, serve
+    from app.processes import CANT_START, ROLE_NAMES, default_roles, run_role, serve
 
     settings = settings_of(options, overrides(options))
     check_owner(settings.instance.data_dir)
@@ -44,10 +47,17 @@ def run(options: argparse.Namespace) -> int:
     if unknown:
         raise WrongUse(f"there is no process {unknown[0]!r}: {', '.join(ROLE_NAMES)}")
     if options.as_process:
-        run_role(options.as_process, settings)
+        try:
+            run_role(options.as_process, settings)
+        except CantStart as error:
+            log.error("%s", error)  # it says what to do; a traceback would say nothing more
+            return CANT_START
         return 0
     data_dir = settings.instance.data_dir.absolute()
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failed(f"the data folder {data_dir} can't be made: {error.strerror}") from error
     # The processes run in another folder: what is relative to this one must be absolute for them.
     os.environ["CARME_DATA"] = str(data_dir)
     if settings.source is not None:

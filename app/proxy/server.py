@@ -9,8 +9,8 @@ import signal
 from contextlib import suppress
 
 from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
 
+from app.listening import listening
 from app.proxy.activity import Activity
 from app.proxy.doors import Doors, Gate
 from app.proxy.exchange import Proxy
@@ -42,8 +42,8 @@ class ProxyServer:
         self._watch: asyncio.Task[None] | None = None
 
     def listen(self, address: str, port: int) -> int:
-        """Listen, and watch the grants of what is open; returns the port. Raises OSError."""
-        sockets = bind_sockets(port, address)
+        """Listen, and watch the grants of what is open; returns the port. Raises CantListen."""
+        sockets = listening(address, port, key="apps.port", flag="--apps-port")
         self._http.add_sockets(sockets)
         self._watch = asyncio.ensure_future(self.ways.watch())
         return int(sockets[0].getsockname()[1])

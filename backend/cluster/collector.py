@@ -25,6 +25,7 @@ from backend.cluster.needs import SessionJobs, session_jobs
 from backend.cluster.protocol import Intervals, Scheduler, SchedulerError
 from backend.cluster.slurm import SlurmScheduler
 from backend.cluster.snapshot import KICK, SnapshotReader, SnapshotWriter
+from backend.starting import CantStart
 from backend.store import Database
 from config import Settings
 
@@ -34,7 +35,7 @@ ASK_NAME_EVERY_S = 2.0
 NICE = 5  # pages come first where there are few CPUs
 
 
-class CollectorRunning(Exception):
+class CollectorRunning(CantStart):
     """Another collector already serves this data folder."""
 
 
@@ -138,7 +139,7 @@ def _only_one(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise CollectorRunning(f"Another collector holds {path}.") from error
+            raise CollectorRunning(f"Another console runs on this data folder: its collector holds {path}.") from error
         yield
     finally:
         os.close(fd)

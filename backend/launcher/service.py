@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.launcher.strategies import USER_NAME, NotAllowed, Strategy, strategy_of
+from backend.starting import CantStart
 from config import Settings
 
 log = logging.getLogger("carme.launcher")
@@ -36,7 +37,7 @@ WAITING = 256
 UNIX_PATH_LIMIT_BYTES = 107
 
 
-class LauncherStartError(RuntimeError):
+class LauncherStartError(CantStart):
     """The launcher can't start; the message says what to change."""
 
 

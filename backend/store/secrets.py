@@ -14,6 +14,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from backend.starting import CantStart
 from config import SettingsError, read_secret_file
 
 KEY_BYTES = 32
@@ -22,7 +23,7 @@ FORMAT = b"\x01"
 KEY_FILE = "secret.key"
 
 
-class KeyUnusable(Exception):
+class KeyUnusable(CantStart):
     """The key file or key is missing, open to others, or no key."""
 
 

@@ -24,6 +24,7 @@ from backend.cluster.local.engine import Engine
 from backend.cluster.local.jobs import Refused
 from backend.cluster.local.ledger import Ledger
 from backend.cluster.local.machine import this_machine
+from backend.starting import CantStart
 from config import Settings
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ REQUEST_LIMIT_BYTES = 4 << 20
 PATIENCE_S = 10.0  # for a client to say what it wants
 
 
-class SupervisorRunning(Exception):
+class SupervisorRunning(CantStart):
     """Another supervisor already serves this data folder."""
 
 
@@ -51,7 +52,7 @@ def run_supervisor(settings: Settings) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(lock)
-        raise SupervisorRunning(f"Another supervisor holds {path}.") from error
+        raise SupervisorRunning(f"Another console runs on this data folder: its supervisor holds {path}.") from error
     try:
         ledger = Ledger(settings.instance.data_dir / "local")
         engine = Engine(ledger, this_machine(settings.local), settings.local.max_time_s)
