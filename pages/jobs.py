@@ -17,7 +17,7 @@ from backend.launcher import LauncherError
 from backend.services import Services
 from backend.sessions import SessionError
 from backend.store import audit
-from pages.parts.desk import Action, Desk, Refused, number, text
+from pages.parts.desk import Action, Desk, Refused, number, text, whole
 from pages.parts.jobrows import COLUMNS, job_row
 from pages.parts.topics import Message
 
@@ -82,7 +82,11 @@ def read_query(args: dict[str, Any]) -> Query:
 
 def _names(args: dict[str, Any], key: str) -> tuple[str, ...]:
     values = args.get(key, [])
-    if not isinstance(values, list) or len(values) > 100 or any(not isinstance(item, str) for item in values):
+    if (
+        not isinstance(values, list)
+        or len(values) > 100
+        or not all(isinstance(item, str) and whole(item) for item in values)
+    ):
         raise Refused("That request is not one the page makes.")
     return tuple(values)
 
