@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.sync_api import Page, expect
 
 READY_MS = 60_000
+TRIES = 5
 
 
 def run_cell(lab: Page, code: str, answer: str) -> None:
     """Open a new notebook, execute `code` in its first cell and wait until the output shows `answer`."""
+    lab.wait_for_url(re.compile(r"/lab\b"), timeout=READY_MS)
+    # What an earlier run left open in this home would be restored, and then there is no launcher to click.
+    lab.goto(lab.url.partition("?")[0] + "?reset")
     lab.locator(".jp-LauncherCard[data-category='Notebook']").first.click(timeout=READY_MS)
     editor = lab.locator(".jp-Notebook .jp-CodeCell .cm-content").first
     editor.click(timeout=READY_MS)
     # The kernel is chosen before it is ready; a cell run too early stays without an answer.
     expect(lab.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").first).to_be_visible(timeout=READY_MS)
-    lab.keyboard.insert_text(code)
+    for _ in range(TRIES):  # JupyterLab may take the focus away while it restores itself
+        editor.click()
+        lab.keyboard.insert_text(code)
+        if code in editor.inner_text():
+            break
+    expect(editor).to_contain_text(code)
     lab.keyboard.press("Shift+Enter")
     expect(lab.locator(".jp-OutputArea-output").first).to_contain_text(answer, timeout=READY_MS)
