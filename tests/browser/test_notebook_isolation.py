@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -122,6 +123,7 @@ def desk(browser: Browser, cluster: Cluster, cluster_console: Console) -> Iterat
     for session in (desk.own, desk.other):
         desk.api("POST", f"/sessions/{session}/stop", {})
     context.close()
+    shutil.rmtree(folder)
 
 
 def test_the_hostile_page_has_its_own_apps_rights(desk: Desk) -> None:
