@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NoReturn
 
 from app.handler import ConsoleHandler
+from app.reading import NoJson, read_json
 from app.rest.schemas import Schema
 from backend.launcher import LauncherError
 from backend.sessions import LaunchRefused, RequestError, SessionError, SessionNotFound
@@ -76,8 +76,8 @@ class RestHandler(ConsoleHandler):
         if kind != "application/json":
             raise Problem(415, "Unsupported Media Type", "Send application/json.")
         try:
-            found = json.loads(self.request.body)
-        except (ValueError, RecursionError) as error:
+            found = read_json(self.request.body)
+        except NoJson as error:
             raise Problem(400, "Bad Request", f"The body is no JSON: {error}") from error
         if not isinstance(found, dict):
             raise Problem(400, "Bad Request", "The body must be a JSON object.")

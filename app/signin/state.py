@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 
+from app.reading import NoJson, read_json
 from app.signin.entry import EntryHandler
 from backend.identity import IdentityError, Throttled
 
@@ -42,9 +42,9 @@ class AgainHandler(EntryHandler):
     async def post(self) -> None:
         """Password and code once more: the same login under a new cookie, with its full time again."""
         try:
-            given = json.loads(self.request.body)
+            given = read_json(self.request.body)
             password, code = str(given["password"]), re.sub(r"\s", "", str(given.get("code", "")))
-        except (ValueError, KeyError, TypeError):
+        except (NoJson, KeyError, TypeError):
             self.problem(400, "Bad Request", "Send password and code.")
             return
         try:

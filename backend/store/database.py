@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +35,12 @@ class Database:
         self.url = make_url(url)
         self.sqlite = self.url.get_backend_name() == "sqlite"
         if self.sqlite and self.url.database:
-            Path(self.url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path = Path(self.url.database)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self.url.database != ":memory:":
+                # SQLite gives the files beside it the mode of this one: it must be right before they are made.
+                with contextlib.suppress(OSError):  # said better by what opens it
+                    path.touch(mode=0o600)
         self.engine = _engine(self.url, sqlite=self.sqlite)
 
     @contextmanager
@@ -58,7 +64,9 @@ class Database:
             shown = self.url.render_as_string(hide_password=True)
             raise DatabaseUnusable(f"{shown}: {error}") from error
         if self.sqlite and self.url.database:
-            Path(self.url.database).chmod(0o600)
+            for beside in ("", "-wal", "-shm"):
+                with contextlib.suppress(FileNotFoundError):
+                    Path(self.url.database + beside).chmod(0o600)
 
     def close(self) -> None:
         self.engine.dispose()

@@ -138,7 +138,7 @@ async def test_a_message_of_another_shape_is_left_alone(world: World, signed_in:
 async def test_half_a_character_is_refused_and_no_mistake_of_the_consoles(
     world: World, signed_in: Any, action: str, args: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (answer,) = await Talk(world, **ACTIONS).ask(action, args)
+    (answer,) = await Talk(world, **ACTIONS).ask(action, **args)
     assert answer["error"] == "That request is not one the page makes."
     assert not caplog.records
 

@@ -213,6 +213,8 @@ async def test_a_change_needs_the_logins_token_and_the_consoles_own_page(house: 
         ("[]", 400),
         ("{", 400),
         ("[" * 100_000, 400),
+        ('{"app": "\\ud800"}', 400),
+        ('{"app": "jupyterlab", "time_s": NaN}', 400),
         ('{"app": "jupyterlab", "time_s": 999999999}', 422),
         ('{"app": "jupyterlab", "work_dir": "/tmp/\\n; rm -rf /"}', 422),
         ('{"app": "nethack"}', 422),
@@ -306,5 +308,7 @@ async def test_an_agents_message_without_proof_is_refused(house: House) -> None:
         headers = {"Content-Type": "application/json"}
         answer = await agent.ask("POST", f"{PREFIX}/agent/register", headers, data='{"session": "s1234567"}')
         assert answer.status == 403
+        for odd in ('{"mac": "\\ud800"}', '{"mac": NaN}'):
+            assert (await agent.ask("POST", f"{PREFIX}/agent/register", headers, data=odd)).status == 400
         long = json.dumps({"session": "x" * 20_000})
         assert (await agent.ask("POST", f"{PREFIX}/agent/register", headers, data=long)).status == 413

@@ -56,6 +56,7 @@ async def test_the_host_an_agent_names_is_not_believed(desk: Desk) -> None:
         {"secret": "x" * 43},
         {"port": 22}, {"port": 0}, {"port": 65536}, {"port": "40123"}, {"port": True}, {"port": None},
         {"time_s": 0}, {"time_s": int(time.time()) + 3600}, {"time_s": "now"}, {"time_s": None},
+        {"time_s": float("nan")}, {"time_s": float("inf")},
         {"session": "snobodynobodyno2"},
     ],
 )  # fmt: skip

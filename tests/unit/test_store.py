@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import subprocess
 import sys
 import threading
@@ -81,6 +82,20 @@ def test_the_database_file_is_its_owners_alone(tmp_path: Path) -> None:
     database(tmp_path)
     assert (tmp_path / "data" / "carme.db").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+
+
+def test_all_files_of_the_database_are_its_owners_alone_in_a_folder_that_is_open(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    before = os.umask(0o022)
+    try:
+        db = Database(f"sqlite:///{tmp_path / 'carme.db'}")
+        db.upgrade()
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert set(modes) >= {"carme.db", "carme.db-wal", "carme.db-shm"}
+    assert set(modes.values()) == {0o600}, modes
+    db.close()
 
 
 def test_an_unusable_database_is_named_without_its_password(tmp_path: Path) -> None:

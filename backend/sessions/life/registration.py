@@ -39,7 +39,8 @@ def register(rows: Rows, box: SecretBox, message: dict[str, Any]) -> tuple[Regis
     port, sent_s, apps = message.get("port"), message.get("time_s"), message.get("apps")
     if type(port) is not int or not LOWEST_PORT <= port <= HIGHEST_PORT:
         return REFUSED, False
-    if type(sent_s) not in (int, float) or abs(time.time() - sent_s) > CLOCK_SKEW_S:  # type: ignore[operator]
+    # (not: further away than that; NaN is neither near nor far)
+    if type(sent_s) not in (int, float) or not abs(time.time() - sent_s) <= CLOCK_SKEW_S:  # type: ignore[operator]
         return REFUSED, False
     if row.state not in LIVE_STATES:
         return RegistrationAnswer(410, over_answer(secret, message)), False
