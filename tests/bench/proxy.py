@@ -28,7 +28,8 @@ from tests.harness.console import Console
 from tests.harness.visitor import Visitor
 
 SIZE_BYTES = 200 * 1000 * 1000
-DOWNLOADS = 5
+READ_BYTES = 64 * 1024
+DOWNLOADS = 8  # of each way; the best counts: what else the machine does only ever makes one slower
 ECHOES = 400
 READY_S = 90
 HIDDEN = re.compile(r'name="(\w+)" value="([^"]*)"')
@@ -45,17 +46,18 @@ class Way:
     host: str
     port: int
 
-    def download(self, path: str) -> float:
-        """Seconds for a whole file."""
-        buffer = bytearray(1 << 20)
-        with self.connect() as connection:
+    def download(self, path: str, saved: Path) -> float:
+        """Seconds for a whole file, saved as a browser or curl does: piece by piece."""
+        buffer = memoryview(bytearray(READ_BYTES))
+        with self.connect() as connection, saved.open("wb", buffering=0) as file:
             lines = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
             began = time.perf_counter()
             connection.sendall(f"GET {self.base}{path} HTTP/1.1\r\n{lines}Connection: close\r\n\r\n".encode())
             got = 0
             while size := connection.recv_into(buffer):
+                file.write(buffer[:size])
                 got += size
-        assert got >= SIZE_BYTES, bytes(buffer[:300])
+        assert got >= SIZE_BYTES, f"{got} bytes, which end {bytes(buffer[:200])!r}"
         return time.perf_counter() - began
 
 
@@ -69,22 +71,21 @@ def figures() -> Iterator[Figure]:
         (folder / "big.bin").write_bytes(os.urandom(1000) * (SIZE_BYTES // 1000))
         session = launch(browser, folder)
         direct, proxied = ways(console, browser, session)
-        yield from measure("", direct, proxied)
+        saved = console.folder / "saved"
+        yield from measure("", direct, proxied, saved)
         with pages_being_built(console, browser):
-            yield from measure("_while_pages_are_built", direct, proxied)
+            yield from measure("_while_pages_are_built", direct, proxied, saved)
 
 
-def measure(name: str, direct: Way, proxied: Way) -> Iterator[Figure]:
+def measure(name: str, direct: Way, proxied: Way, saved: Path) -> Iterator[Figure]:
     """Both figures, the ways in turns."""
-    times: dict[str, list[float]] = {"direct": [], "proxied": []}
+    direct_s, proxied_s = [], []
     for _ in range(DOWNLOADS):
-        times["direct"].append(direct.download("files/big.bin"))
-        times["proxied"].append(proxied.download("files/big.bin"))
-    ratio = statistics.median(times["direct"]) / statistics.median(times["proxied"])
-    mb_s = SIZE_BYTES / 1e6 / statistics.median(times["proxied"])
-    yield Figure(
-        f"proxy_download_ratio{name}", ratio, "x", ">= 0.45", f"direct; through the proxy {mb_s:.0f} MB/s"
-    )
+        direct_s.append(direct.download("files/big.bin", saved))
+        proxied_s.append(proxied.download("files/big.bin", saved))
+    ratio = min(direct_s) / min(proxied_s)
+    mb_s = SIZE_BYTES / 1e6 / min(proxied_s)
+    yield Figure(f"proxy_download_ratio{name}", ratio, "x", ">= 0.45", f"direct; through the proxy {mb_s:.0f} MB/s")
     added_ms = asyncio.run(echo_added_ms(direct, proxied))
     yield Figure(f"proxy_echo_added_p50{name}", added_ms, "ms", "<= 0.5", "the same terminal, direct")
 
@@ -161,9 +162,7 @@ async def echo_added_ms(direct: Way, proxied: Way) -> float:
 @contextlib.asynccontextmanager
 async def terminal(way: Way) -> Any:
     """A terminal's websocket, once its shell has fallen silent."""
-    async with aiohttp.ClientSession(
-        connector=way.connector(), cookie_jar=aiohttp.DummyCookieJar()
-    ) as client:
+    async with aiohttp.ClientSession(connector=way.connector(), cookie_jar=aiohttp.DummyCookieJar()) as client:
         at = f"http://127.0.0.1:{way.port}{way.base}"
         async with client.get(at + "lab", headers=way.headers) as page:
             xsrf = page.cookies["_xsrf"].value
@@ -195,7 +194,11 @@ def pages_being_built(console: Console, browser: Visitor) -> Iterator[None]:
 
     def ask() -> None:
         while not ended.is_set():
-            assert browser.get("/").status_code == 200
+            answer = browser.get("/")
+            if answer.status_code == 429:  # one person may only have so many built at a time
+                time.sleep(0.1)
+                continue
+            assert answer.status_code == 200, f"{answer.status_code} {answer.text[:300]}"
 
     asking = threading.Thread(target=ask)
     asking.start()
