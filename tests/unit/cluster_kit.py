@@ -11,17 +11,18 @@ import pyarrow as pa
 from backend.cluster import JOBS, SCHEMAS, Part, Snapshot
 from backend.cluster.slurm.command import Marks
 
-CAPTURED = Path(__file__).parents[1] / "data" / "slurm-22.05"
+ANSWERS = Path(__file__).parents[1] / "data"
+CAPTURED = ANSWERS / "slurm-22.05"
 NOW_S = 1_795_353_000
 
 
-def captured(name: str) -> str:
+def captured(name: str, of: Path = CAPTURED) -> str:
     """One recorded answer of a real cluster."""
-    return (CAPTURED / f"{name}.txt").read_bytes().decode("utf-8", "replace")
+    return (of / f"{name}.txt").read_bytes().decode("utf-8", "replace")
 
 
-def captured_marks() -> Marks:
-    facts = json.loads((CAPTURED / "marks.json").read_text(encoding="utf-8"))
+def captured_marks(of: Path = CAPTURED) -> Marks:
+    facts = json.loads((of / "marks.json").read_text(encoding="utf-8"))
     return Marks(facts["field"], facts["row"])
 
 
