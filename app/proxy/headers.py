@@ -62,8 +62,10 @@ def response_lines(lines: Iterable[tuple[str, str]], *, cookie_path: str) -> Lin
         low = name.lower()
         if low in _HOP_BY_HOP or low in named or low.startswith("x-carme-"):
             continue
-        if low in ("service-worker-allowed", "clear-site-data") and cookie_path != "/":
-            continue  # on a shared origin these reach into other sessions
+        if low == "clear-site-data":
+            continue  # its "cookies" are those of the whole registered domain, the console's too
+        if low == "service-worker-allowed" and cookie_path != "/":
+            continue  # on a shared origin this reaches into other sessions
         passed = confined_cookie(value, cookie_path) if low == "set-cookie" else value
         if passed is not None:
             kept.append((name, passed))

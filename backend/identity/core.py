@@ -90,7 +90,7 @@ class Core:
         """Raises SignInRefused for what can be no name."""
         typed = normal_name(name)
         browser = self._known(typed, known_browser)
-        own = f"browser:{browser}" if browser else f"account:{typed.casefold()}"
+        own = f"browser:{browser}" if browser else f"account:{typed.casefold()[:LONGEST_NAME]}"
         return Attempt(typed, own, "" if browser else address_key(address), browser, address)
 
     def check_password(self, attempt: Attempt, password: str, action: str) -> DirectoryPerson:

@@ -293,3 +293,11 @@ def test_what_decides_nothing_any_more_is_cleared_away(tmp_path: Path) -> None:
     k.identity.sweep()
     with k.db.read() as rows:
         assert rows.query(Throttle).count() == 0
+
+
+def test_the_longest_name_has_a_key_that_every_database_takes(tmp_path: Path) -> None:
+    k = kit(tmp_path)
+    with pytest.raises(SignInRefused):
+        k.identity.sign_in_password("\N{GREEK SMALL LETTER IOTA WITH DIALYTIKA AND TONOS}" * 128, "x")
+    with k.db.read() as rows:
+        assert max(len(row.key) for row in rows.query(Throttle)) <= 200  # three letters each, in small ones

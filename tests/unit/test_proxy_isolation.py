@@ -278,3 +278,10 @@ def test_a_page_of_another_origin_gets_no_handle_on_an_apps_window_unless_the_ap
     assert [value for name, value in given if name == policy] == ["same-origin-allow-popups"]
     own = response_lines([(policy.lower(), "same-origin")], cookie_path="/")
     assert own == [(policy.lower(), "same-origin")]
+
+
+@pytest.mark.parametrize("path", ["/", f"/s/{ALICE}/"])
+def test_an_app_cant_clear_what_the_browser_keeps_for_the_console(path: str) -> None:
+    # "cookies" reaches all hosts of the registered domain, the console's among them
+    lines = [("Clear-Site-Data", '"cookies", "storage"'), ("Content-Type", "text/html")]
+    assert "Clear-Site-Data" not in dict(response_lines(lines, cookie_path=path))
