@@ -91,9 +91,7 @@ class Jobs(RestHandler):
     def _find(self) -> dict[str, Any]:
         self.services.snapshots.refresh()
         snapshot = self.services.snapshots.current
-        found = filter_jobs(
-            seen_by(self.viewer, snapshot, self.text("scope", "own", ("own", "all"))), self._filter()
-        )
+        found = filter_jobs(seen_by(self.viewer, snapshot, self.text("scope", "own", ("own", "all"))), self._filter())
         offset = self.number("offset", 0, 0, 10**9)
         rows = page_of(
             found,
@@ -115,9 +113,7 @@ class Jobs(RestHandler):
         if not set(lists["states"]) <= set(JOB_STATES):
             raise Problem(400, "Bad Request", f"state: some of {', '.join(JOB_STATES)} are wanted.")
         gpus = self.text("gpus", "", ("", "true", "false"))
-        return JobFilter(
-            **lists, with_gpus=None if gpus == "" else gpus == "true", text=self.text("text", "")[:200]
-        )
+        return JobFilter(**lists, with_gpus=None if gpus == "" else gpus == "true", text=self.text("text", "")[:200])
 
 
 class OneJobHandler(RestHandler):

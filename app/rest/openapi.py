@@ -49,9 +49,7 @@ def _path(address: Address) -> dict[str, Any]:
     }
     names = re.findall(r"\{(\w+)\}", address.path)
     if names:
-        found["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": TEXT} for name in names
-        ]
+        found["parameters"] = [{"name": name, "in": "path", "required": True, "schema": TEXT} for name in names]
     return found
 
 

@@ -92,9 +92,7 @@ def _of_generic(kind: Any, origin: Any, inner: tuple[Any, ...]) -> Schema:
 
 def of_rows(schema: pa.Schema, more: Mapping[str, Schema] | None = None) -> Schema:
     """Of one row of an Arrow table; any column may be null."""
-    return thing(
-        {name: maybe(_of_arrow(schema.field(name).type)) for name in schema.names} | dict(more or {})
-    )
+    return thing({name: maybe(_of_arrow(schema.field(name).type)) for name in schema.names} | dict(more or {}))
 
 
 def _of_arrow(kind: pa.DataType) -> Schema:

@@ -24,9 +24,7 @@ class Sessions(RestHandler):
             "Your sessions, newest first",
             {200: thing({"sessions": many(SESSION)})},
             parameters=(
-                Parameter(
-                    "owner", TEXT, "another's sessions, or * for everybody's, where your role allows it"
-                ),
+                Parameter("owner", TEXT, "another's sessions, or * for everybody's, where your role allows it"),
                 Parameter("ended", FLAG, "with those that are over (default true)"),
                 Parameter("limit", WHOLE, "at most so many (default 200, at most 1000)"),
             ),
@@ -43,9 +41,7 @@ class Sessions(RestHandler):
 
     async def get(self) -> None:
         owner = self.get_query_argument("owner", None)
-        if owner not in (None, self.viewer.name) and not policy.allowed(
-            self.viewer, "session.see", {"owner": owner}
-        ):
+        if owner not in (None, self.viewer.name) and not policy.allowed(self.viewer, "session.see", {"owner": owner}):
             raise Problem(403, "Forbidden", "Your role does not show you others' sessions.")
         found = await self.run(
             self.services.sessions.list,
@@ -138,9 +134,7 @@ class OneSession(RestHandler):
 class StopSession(RestHandler):
     """`/sessions/{session}/stop`."""
 
-    operations: ClassVar = {
-        "POST": Operation("Ask for a session's end", {202: SESSION}, errors=(404, 409, 503))
-    }
+    operations: ClassVar = {"POST": Operation("Ask for a session's end", {202: SESSION}, errors=(404, 409, 503))}
 
     async def post(self, session: str) -> None:
         found = await self.services.sessions.stop(self.viewer, session, address=self.address)

@@ -56,6 +56,5 @@ ADDRESSES = (
 )
 
 ROUTES = [
-    Route(address.pattern, address.guard, address.handler, Kind.API, methods=address.methods)
-    for address in ADDRESSES
+    Route(address.pattern, address.guard, address.handler, Kind.API, methods=address.methods) for address in ADDRESSES
 ]

@@ -24,9 +24,7 @@ async def test_an_app_sees_method_target_body_and_host_as_they_were_sent(house: 
     target = house.url("a%20b%2Bc?x=%2F..%2F&y=a%20b")
     from yarl import URL
 
-    async with house.client.post(
-        URL(target, encoded=True), headers=house.headers(X_Own="1"), data=b"body"
-    ) as answer:
+    async with house.client.post(URL(target, encoded=True), headers=house.headers(X_Own="1"), data=b"body") as answer:
         seen = told(await answer.read())
     assert seen["method"] == "POST"
     assert seen["uri"] == f"/s/{ALICE}/{APP}/a%20b%2Bc?x=%2F..%2F&y=a%20b"

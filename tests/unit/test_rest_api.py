@@ -42,9 +42,7 @@ def publish(house: House) -> None:
         job("x", 13, state="PENDING", name="waits", reason="Priority", partition="cpu", gpus=2),
     ]
     writer = SnapshotWriter(house.settings.instance.data_dir / "snapshot", CLUSTER, {})
-    for name, rows in (
-        {"jobs": jobs, "reservations": [{"name": "course", "state": "ACTIVE"}]} | site()
-    ).items():
+    for name, rows in ({"jobs": jobs, "reservations": [{"name": "course", "state": "ACTIVE"}]} | site()).items():
         writer.publish(name, table(name, rows), taken_s=time.time(), duration_s=0.01)
 
 
@@ -104,9 +102,7 @@ def as_described(described: dict[str, Any], path: str, method: str, answer: Answ
     """Raises when the answer is not one the description tells of."""
     operation = described["paths"][path][method.lower()]
     told = operation["responses"].get(str(answer.status))
-    assert told is not None, (
-        f"{method} {path} answers {answer.status}, which is not described: {answer.text[:500]}"
-    )
+    assert told is not None, f"{method} {path} answers {answer.status}, which is not described: {answer.text[:500]}"
     kind = answer.headers.get("Content-Type", "").partition(";")[0]
     if "content" not in told:
         assert answer.text == ""
@@ -243,8 +239,7 @@ async def test_the_same_key_launches_once(house: House, ada: Person) -> None:
         token = (await browser.get(f"{PREFIX}/login")).json()["csrf_token"]
         headers = {"X-CSRF-Token": token, "Content-Type": "application/json", "Idempotency-Key": "click-1"}
         answers = [
-            await browser.ask("POST", f"{PREFIX}/sessions", headers, data='{"app": "jupyterlab"}')
-            for _ in range(2)
+            await browser.ask("POST", f"{PREFIX}/sessions", headers, data='{"app": "jupyterlab"}') for _ in range(2)
         ]
         assert answers[0].json()["id"] == answers[1].json()["id"]
 
