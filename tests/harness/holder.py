@@ -28,6 +28,7 @@ from tests.harness import as_user, daemons, directory, kernel, people, slurm, wo
 from tests.harness.errors import CommandFailed, HarnessError, StartFailed
 from tests.harness.plan import Plan, reserve
 
+SINFO_WITHIN_S = 3.0
 IDLE_WITHIN_S = 30.0
 
 
@@ -236,13 +237,13 @@ def _sacctmgr(*words: str) -> None:
 def _wait_idle(held: daemons.Daemons) -> None:
     until = time.monotonic() + IDLE_WITHIN_S
     while True:
-        shown = subprocess.run(
-            ["sinfo", "-h", "-N", "-o", "%N %t"],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=daemons.CLEAN,
-        ).stdout
+        shown = ""
+        # sinfo itself waits long for a slurmctld that listened for a moment and died.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            shown = subprocess.run(
+                ["sinfo", "-h", "-N", "-o", "%N %t"],
+                capture_output=True, text=True, check=False, env=daemons.CLEAN, timeout=SINFO_WITHIN_S,
+            ).stdout  # fmt: skip
         states = dict(line.split() for line in shown.splitlines())
         if len(states) == len(slurm.NODES) and set(states.values()) == {"idle"}:
             return
