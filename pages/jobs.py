@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backend.cluster import ENDED_STATES, JOB_STATES, Snapshot
-from backend.cluster.views import JobFilter, filter_jobs, fold_arrays, page_of, visible_jobs
-from backend.cluster.views import job as find_job
-from backend.identity import Viewer, policy
+from backend import jobs
+from backend.cluster import ENDED_STATES, JOB_STATES
+from backend.cluster.views import JobFilter, filter_jobs, fold_arrays, page_of
+from backend.identity import Viewer
 from backend.launcher import LauncherError
 from backend.services import Services
 from backend.sessions import SessionError
-from backend.store import audit
 from pages.parts.desk import Action, Desk, Refused, number, text, whole
 from pages.parts.jobrows import COLUMNS, job_row
 from pages.parts.topics import Message
@@ -28,7 +26,6 @@ SORTABLE = (
     "job_id", "name", "user", "account", "partition", "qos", "state", "priority", "submit_s", "start_s",
     "end_s", "time_limit_s", "nodes", "cpus", "gpus",
 )  # fmt: skip
-TASK = re.compile(r"[0-9]+[_+][0-9]+")
 ACTIVE = ("PENDING", "RUNNING", "SUSPENDED")
 FOLD_COLUMNS = ("tasks", "tasks_running", "tasks_pending", "folded")
 
@@ -44,7 +41,7 @@ def build(services: Services, viewer: Viewer) -> Any:
 class Query:
     """What of the queue is shown. `scope` is "own", or "all" that the viewer may see."""
 
-    scope: str = "own"
+    scope: Literal["own", "all"] = "own"
     wanted: JobFilter = field(default_factory=JobFilter)
     sort: str = "job_id"
     descending: bool = True
@@ -91,20 +88,10 @@ def _names(args: dict[str, Any], key: str) -> tuple[str, ...]:
     return tuple(values)
 
 
-def scope_of(snapshot: Snapshot, viewer: Viewer, scope: str) -> pa.Table:
-    """The jobs the viewer may see; only their own unless `scope` is "all"."""
-    table = snapshot.jobs.table
-    if scope == "own":
-        return visible_jobs(table, viewer.name, uid=viewer.uid)
-    if policy.allowed(viewer, "jobs.all"):
-        return table
-    return visible_jobs(table, viewer.name, viewer.coordinates, uid=viewer.uid)
-
-
 def list_jobs(services: Services, viewer: Viewer, query: Query) -> Message:
     """One page of the queue, how many rows there are in all, and what can be chosen from."""
     snapshot = services.snapshots.current
-    seen = scope_of(snapshot, viewer, query.scope)
+    seen = jobs.seen_by(viewer, snapshot, query.scope)
     found = filter_jobs(seen, query.wanted)
     matching = found.num_rows
     if query.fold:
@@ -144,7 +131,7 @@ def _choices(table: pa.Table, column: str) -> list[str]:
 def list_tasks(services: Services, viewer: Viewer, query: Query, array_job_id: int) -> Message:
     """The rows behind a folded array, with the same filter."""
     snapshot = services.snapshots.current
-    seen = scope_of(snapshot, viewer, query.scope)
+    seen = jobs.seen_by(viewer, snapshot, query.scope)
     seen = filter_jobs(seen.filter(pc.equal(seen["array_job_id"], array_job_id)), query.wanted)
     rows = page_of(seen, sort="job_id", descending=False, offset=0, limit=MOST_TASKS).to_pylist()
     return {"rows": [job_row(row, snapshot) for row in rows], "more": max(0, seen.num_rows - MOST_TASKS)}
@@ -153,19 +140,19 @@ def list_tasks(services: Services, viewer: Viewer, query: Query, array_job_id: i
 def job_detail(services: Services, viewer: Viewer, job_id: int) -> Message:
     """Everything about one job. Raises Refused when there is none, or none the viewer may see."""
     snapshot = services.snapshots.current
-    row = find_job(snapshot.jobs.table, job_id)
-    if row is None or not policy.allowed(viewer, "job.see", row):
-        raise Refused(f"There is no job {job_id} in the queue, or it is not yours to see.")
+    try:
+        row = jobs.find(viewer, snapshot, job_id)
+    except jobs.JobNotFound as none:
+        raise Refused(no_job(job_id)) from none
     sessions = services.sessions.list(viewer)
     own = [session for session in sessions if session.job_id == job_id and session.confirmed]
-    over = row["state"] in ENDED_STATES
     return {
         **row,
         **job_row(row, snapshot),
-        "whole_array": row["array_job_id"] is not None and not TASK.fullmatch(row["label"]),
+        "whole_array": row["array_job_id"] is not None and not jobs.is_one_task(row),
         "session": own[0].id if own else None,
-        "may_cancel": not over and policy.allowed(viewer, "job.cancel", row),
-        "own": row["uid"] == viewer.uid if viewer.uid is not None else row["user"] == viewer.name,
+        "may_cancel": jobs.refusal(viewer, row) is None,
+        "own": jobs.is_own(viewer, row),
     }
 
 
@@ -187,29 +174,20 @@ async def job_action(desk: Desk, args: dict[str, Any]) -> Message:
 
 async def cancel_action(desk: Desk, args: dict[str, Any]) -> Message:
     """Cancel a job as the person; the scheduler has the last word."""
-    services, viewer = desk.services, desk.viewer
     job_id = number(args, "job_id")
-    detail = await desk.run(job_detail, services, viewer, job_id)
-    if not detail["may_cancel"]:
-        raise Refused("You may not cancel this job, or it is over.")
-    # Of an array, the number of its last task is the array's own: the label names the one task.
-    target = detail["label"] if TASK.fullmatch(detail["label"]) else str(job_id)
     try:
-        user = await desk.run(services.sessions.unix_user, viewer)
-        await services.launcher.call(user, "cancel", job_id=target)
-    except SessionError as refusal:
+        await jobs.cancel(desk.services, desk.viewer, job_id)
+    except jobs.JobNotFound as none:
+        raise Refused(no_job(job_id)) from none
+    except (jobs.CancelRefused, SessionError) as refusal:
         raise Refused(f"The job was not cancelled. {refusal}") from refusal
     except LauncherError as error:
-        await desk.run(_note, services, viewer, job_id, "failed")
         raise Refused(f"The job was not cancelled: {error.message}") from error
-    await desk.run(_note, services, viewer, job_id, "done")
     return {"job_id": job_id}
 
 
-def _note(services: Services, viewer: Viewer, job_id: int, outcome: Any) -> None:
-    with services.db.begin() as db:
-        audit(db, viewer.name, "job.cancel", str(job_id), outcome)
-    services.snapshots.kick()
+def no_job(job_id: int) -> str:
+    return f"There is no job {job_id} in the queue, or it is not yours to see."
 
 
 ACTIONS: dict[str, Action] = {

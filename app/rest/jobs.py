@@ -10,15 +10,13 @@ import pyarrow as pa
 from app.rest import schemas
 from app.rest.base import Operation, Parameter, Problem, RestHandler, not_found
 from app.rest.schemas import FLAG, NUMBER, TEXT, WHOLE, many, maybe, plain, thing
-from backend.cluster import ENDED_STATES, JOB_STATES, JOBS, Snapshot
-from backend.cluster.views import JobFilter, filter_jobs, job, page_of, reason_in_words, visible_jobs
-from backend.identity import Viewer, policy
-from backend.launcher import LauncherError
-from backend.store import audit
+from backend import jobs
+from backend.cluster import JOB_STATES, JOBS, Snapshot
+from backend.cluster.views import JobFilter, filter_jobs, page_of, reason_in_words
+from backend.identity import Viewer
 
 JOB = schemas.of_rows(JOBS, {"words": TEXT})
 SORTABLE = tuple(name for name in JOBS.names if not pa.types.is_nested(JOBS.field(name).type))
-_TASK = re.compile(r"[0-9]+[_+][0-9]+")
 _LISTS = {
     "state": "states",
     "user": "users",
@@ -31,27 +29,18 @@ _LISTS = {
 }
 
 
-def seen_by(viewer: Viewer, snapshot: Snapshot, scope: str) -> pa.Table:
-    """The jobs of the viewer alone (`own`), or all the viewer may see (`all`)."""
-    table = snapshot.jobs.table
-    if scope == "own":
-        return visible_jobs(table, viewer.name, uid=viewer.uid)
-    if policy.allowed(viewer, "jobs.all"):
-        return table
-    return visible_jobs(table, viewer.name, viewer.coordinates, uid=viewer.uid)
-
-
 def with_words(row: dict[str, Any], snapshot: Snapshot, viewer: Viewer) -> dict[str, Any]:
     """A job's row with the reason it waits or ended in words."""
-    own = row["uid"] == viewer.uid if viewer.uid is not None else row["user"] == viewer.name
-    words = reason_in_words(row, snapshot, own=own)
+    words = reason_in_words(row, snapshot, own=jobs.is_own(viewer, row))
     found: dict[str, Any] = plain({**row, "words": words})
     return found
 
 
-def one_task(row: dict[str, Any]) -> str:
-    """What to name so that this row alone is meant: an array's last task has the array's own number."""
-    return row["label"] if _TASK.fullmatch(row["label"]) else str(row["job_id"])
+def job_number(text: str) -> int:
+    """The number an address names. Raises JobNotFound for what can't be one."""
+    if not re.fullmatch(r"[1-9][0-9]{0,17}", text):
+        raise jobs.JobNotFound
+    return int(text)
 
 
 class Jobs(RestHandler):
@@ -91,7 +80,9 @@ class Jobs(RestHandler):
     def _find(self) -> dict[str, Any]:
         self.services.snapshots.refresh()
         snapshot = self.services.snapshots.current
-        found = filter_jobs(seen_by(self.viewer, snapshot, self.text("scope", "own", ("own", "all"))), self._filter())
+        scope = self.text("scope", "own", ("own", "all"))
+        seen = jobs.seen_by(self.viewer, snapshot, "all" if scope == "all" else "own")
+        found = filter_jobs(seen, self._filter())
         offset = self.number("offset", 0, 0, 10**9)
         rows = page_of(
             found,
@@ -123,10 +114,10 @@ class OneJobHandler(RestHandler):
         """The job's row with its words. Raises Problem, the same for none and for not theirs."""
         self.services.snapshots.refresh()
         snapshot = self.services.snapshots.current
-        row = job(snapshot.jobs.table, int(text)) if re.fullmatch(r"[1-9][0-9]{0,17}", text) else None
-        if row is None or not policy.allowed(self.viewer, "job.see", row):
+        try:
+            return with_words(jobs.find(self.viewer, snapshot, job_number(text)), snapshot, self.viewer)
+        except jobs.JobNotFound:
             not_found()
-        return with_words(row, snapshot, self.viewer)
 
 
 class OneJob(OneJobHandler):
@@ -150,21 +141,12 @@ class CancelJob(OneJobHandler):
     }
 
     async def post(self, number: str) -> None:
-        row = await self.run(self.find, number)
-        if not policy.allowed(self.viewer, "job.cancel", row):
-            raise Problem(403, "Forbidden", "You may not cancel this job.")
-        if row["state"] in ENDED_STATES:
-            raise Problem(409, "Conflict", "The job is over.")
         try:
-            user = await self.run(self.services.sessions.unix_user, self.viewer)
-            await self.services.launcher.call(user, "cancel", job_id=one_task(row))
-        except LauncherError as error:
-            await self.run(self._note, row["job_id"], "failed")
-            raise error
-        await self.run(self._note, row["job_id"], "done")
-        self.json({"job_id": row["job_id"]}, status=202)
-
-    def _note(self, job_id: int, outcome: Any) -> None:
-        with self.services.db.begin() as rows:
-            audit(rows, self.viewer.name, "job.cancel", str(job_id), outcome, self.address)
-        self.services.snapshots.kick()
+            await self.run(self.services.snapshots.refresh)
+            await jobs.cancel(self.services, self.viewer, job_number(number), self.address)
+        except jobs.JobNotFound:
+            not_found()
+        except jobs.CancelRefused as refused:
+            status, title = (403, "Forbidden") if refused.why == "rights" else (409, "Conflict")
+            raise Problem(status, title, str(refused)) from refused
+        self.json({"job_id": int(number)}, status=202)
