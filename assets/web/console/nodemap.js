@@ -1,4 +1,4 @@
-// The node map: nodes grouped by the letters of their name, laid out by the page itself. Each node is one button with
+// The node map: nodes grouped by their name, laid out by the page itself. Each node is one button with
 // colour, glyph and (where there is room) name, CPU bar and a square for each GPU. Arrow keys walk, Enter opens.
 import {h, memo} from "./dom.js"
 import {NODE_LOOKS, many, memory, model} from "./format.js"
@@ -7,11 +7,20 @@ import {KIND, CPUS, CPUS_USED, MB, MB_USED, GPUS, GPUS_USED, MODEL} from "./colu
 const ROOMY_UP_TO = 400 // nodes with name and figures
 const COMPACT_UP_TO = 2500 // nodes with their glyph and GPUs; above, the glyph alone
 
-const groupOf = (name) => name.replace(/\d+.*$/, "") || name
+const FEW_GROUPS = 8
+
+// By all of the name but its last number (racks: r12n034 → r12n), unless that tells almost every node apart
+// (x1000c0s0b0n0): then by its first letters.
+function grouping(rows) {
+  const byRack = (name) => name.replace(/[-_.]?\d+$/, "") || name
+  const racks = new Set(rows.map(([name]) => byRack(name))).size
+  return racks <= Math.max(FEW_GROUPS, rows.length / 8) ? byRack : (name) => name.replace(/\d+.*$/, "") || name
+}
 
 export function nodeMap(app, cluster, rows) {
   const density = rows.length <= ROOMY_UP_TO ? "roomy" : rows.length <= COMPACT_UP_TO ? "compact" : "dense"
   const groups = new Map()
+  const groupOf = grouping(rows)
   for (const entry of rows) {
     const key = `${groupOf(entry[0])}|${entry[1][GPUS] ? entry[1][MODEL] : ""}`
     if (!groups.has(key)) groups.set(key, [])
