@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from tests.cluster.apart import (
+from tests.browser.apart import (
     OVER,
     SETTINGS,
     SETTLED_S,
@@ -33,7 +33,6 @@ from tests.cluster.apart import (
 from tests.cluster.test_isolation import apps_request, enter
 from tests.cluster.web import all_session_jobs
 from tests.harness import Cluster
-from tests.harness.browser import chromium
 from tests.harness.visitor import Visitor
 
 CONTROLLER_AWAY_S = 20
@@ -65,17 +64,17 @@ def ada(people: dict[str, Visitor]) -> Visitor:
 
 
 @pytest.fixture(scope="module")
-def home(console: Apart, ada: Visitor) -> Iterator[Page]:
+def home(browser: Browser, console: Apart, ada: Visitor) -> Iterator[Page]:
     """Ada's Home in Chromium, left open through everything that happens."""
-    with chromium() as browser:
-        context = browser.new_context()
-        context.add_cookies(
-            [{"name": name, "value": value, "url": console.url} for name, value in ada.http.cookies.get_dict().items()]
-        )
-        page = context.new_page()
-        page.goto(console.url + "/")
-        expect(page.locator(".chip.good")).to_be_visible(timeout=SOON_S * 1000)
-        yield page
+    context = browser.new_context()
+    context.add_cookies(
+        [{"name": name, "value": value, "url": console.url} for name, value in ada.http.cookies.get_dict().items()]
+    )
+    page = context.new_page()
+    page.goto(console.url + "/")
+    expect(page.locator(".chip.good")).to_be_visible(timeout=SOON_S * 1000)
+    yield page
+    context.close()
 
 
 # The web process, killed while people launch
