@@ -185,9 +185,12 @@ class Gate:
         chosen = any(name.lower().startswith(BOKEH_ARGUMENT) for name in request.arguments)
         if chosen or FIXED_SESSION_HEADER in request.headers:
             raise Refusal(403, "A page's session can't be chosen.")
-        if visit.route.kind is not Kind.SOCKET:
-            if visit.viewer is not None and self._documents.get(visit.viewer.name, 0) >= MOST_DOCUMENTS:
-                raise Refusal(429, "You have very many pages open here. Close some, or wait two minutes.")
+        socket = visit.route.kind is Kind.SOCKET
+        mine = self._documents.get(visit.viewer.name, 0) if visit.viewer is not None else 0
+        # A socket has its document already, unless that is gone: then it makes another.
+        if mine >= MOST_DOCUMENTS + socket:
+            raise Refusal(429, "You have very many pages open here. Close some, or wait two minutes.")
+        if not socket:
             return
         parts = [part.strip() for part in request.headers.get(SUBPROTOCOL, "").split(",")]
         if len(parts) != 2 or parts[0] != "bokeh":

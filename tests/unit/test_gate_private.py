@@ -87,6 +87,18 @@ async def test_a_persons_documents_are_counted_and_too_many_refused(house: House
         house.server.documents["eva"] -= 197
 
 
+async def test_kept_tokens_of_pages_that_are_gone_make_no_more_documents_than_pages(house: House) -> None:
+    ida = house.person("ida")
+    async with house.browser() as user:
+        user.enter(ida)
+        token = (await user.get("/")).token
+        house.server.documents["ida"] += 199
+        assert await user.refused("/ws", token) == 101  # of the last page that may be open
+        house.server.documents["ida"] += 1
+        assert await user.refused("/ws", token) == 429
+        house.server.documents["ida"] -= 200
+
+
 async def test_a_document_that_goes_is_no_longer_counted(house: House) -> None:
     uma = house.person("uma")
     async with house.browser() as user:
