@@ -155,6 +155,7 @@ class Session(Base):
     version: Mapped[int] = mapped_column(Integer, default=0)  # grows with every change
     __table_args__ = (
         Index("sessions_owner_state", "owner", "state"),
+        Index("sessions_version", "version"),  # pages ask once a second whether anything changed
         UniqueConstraint("owner", "launch_key"),
     )
 
