@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import socket
+import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +17,8 @@ import pytest
 from backend.agent.registration import signed
 from backend.agent.spec import AgentSpec
 from backend.sessions.apps import base_path
+from backend.sessions.certs import make_certificate
+from backend.sessions.life import probe as probing
 from backend.sessions.life.probe import Gateway, probe
 from tests.unit.agent_kit import StartedAgent, console, echo_app, fingerprint, spec_for
 from tests.unit.sessions_kit import Desk, gpu_node, job, site
@@ -48,6 +54,30 @@ def test_a_wrong_secret_is_a_stranger(agent: tuple[AgentSpec, int]) -> None:
 def test_to_another_certificate_the_secret_is_never_shown(agent: tuple[AgentSpec, int]) -> None:
     spec, port = agent
     assert probe(Gateway("127.0.0.1", port, "0" * 64, spec.secret), APP, "/") == "stranger"
+
+
+@pytest.mark.parametrize("words", [b"HTTP/1.1 100 Continue\r\n\r\n", b"X: y\r\n", b"x"])
+def test_a_persons_own_gateway_that_never_ends_its_answer_holds_nobody_up(
+    tmp_path: Path, words: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "TIMEOUT_S", 0.5)
+    certificate, key, shown = make_certificate("sdrip000001")
+    (tmp_path / "pem").write_text(certificate + key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "pem")
+
+    def drip(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError), context.wrap_socket(listener.accept()[0], server_side=True) as connection:
+            connection.sendall(b"HTTP/1.1 200 OK\r\n" if words.startswith(b"X") else b"")
+            for _ in range(100):
+                connection.sendall(words)
+                time.sleep(0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=drip, args=(listener,), daemon=True).start()
+        began = time.monotonic()
+        answer = probe(Gateway("127.0.0.1", listener.getsockname()[1], shown, "x"), APP, "/")
+        assert (answer, time.monotonic() - began < 2) == ("unreachable", True)
 
 
 def test_nobody_there_is_unreachable() -> None:
