@@ -22,7 +22,7 @@ from app.gate.headers import Compression, SecurityHeaders
 from app.gate.messages import LONGEST
 from app.gate.origins import Origins
 from app.kicker import Kicker
-from app.listening import listening
+from app.listening import allow_many_connections, listening
 from app.private import ConsoleTornado, GateAuth, application
 from app.routes import build_table, own_routes, patterns
 from backend.identity import Viewer
@@ -129,6 +129,7 @@ def run_web(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings) -> None:
+    allow_many_connections()
     server = build_server(open_services(settings))
     port = server.listen(settings.web.address, settings.web.port)
     ended = asyncio.Event()

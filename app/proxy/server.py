@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 import signal
 from contextlib import suppress
 
 from tornado.httpserver import HTTPServer
 
-from app.listening import listening
+from app.listening import allow_many_connections, listening
 from app.proxy.activity import Activity
 from app.proxy.doors import Doors, Gate
 from app.proxy.exchange import Proxy
@@ -69,7 +68,7 @@ def run_proxy(settings: Settings) -> None:
 async def _run(settings: Settings) -> None:
     from app.proxy.console_doors import open_doors
 
-    _allow_many_connections()
+    allow_many_connections()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -80,9 +79,3 @@ async def _run(settings: Settings) -> None:
     log.info("apps at %s", settings.apps.url)
     await stop.wait()
     await server.close()
-
-
-def _allow_many_connections() -> None:
-    """As many open files as the system lets us: each websocket takes two."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
