@@ -75,8 +75,11 @@ def options_of(services: Services, viewer: Viewer) -> Message:
 def look(services: Services, viewer: Viewer, request: LaunchRequest) -> Message:
     """What stands against the request and how much room there is now."""
     problems = services.sessions.check(viewer, request)
-    fit = services.sessions.fit(viewer, request)
-    return {"problems": [asdict(problem) for problem in problems], "fit": asdict(fit)}
+    try:
+        fit = asdict(services.sessions.fit(viewer, request))
+    except LaunchRefused:  # one who may launch nothing: the problems say why
+        fit = None
+    return {"problems": [asdict(problem) for problem in problems], "fit": fit}
 
 
 # -- actions -------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ TOPICS = (*HOME_TOPICS, *CLUSTER_TOPICS, *LAUNCH_TOPICS, *SESSIONS_TOPICS)
 ACTIONS: dict[str, Action] = {**CLUSTER_ACTIONS, **JOBS_ACTIONS, **LAUNCH_ACTIONS, **SESSIONS_ACTIONS}
 FIRST_TOPICS = {
     "home": ("fresh", "home", "mine", "quick"),
-    "cluster": ("fresh", "home"),
+    "cluster": ("fresh", "home", "mine"),
     "launch": ("fresh", "home", "mine"),
 }
 

@@ -11,15 +11,23 @@ export const topics = () => ["home", "mine", "quick"]
 const MOST_ENDED = 2
 const RECENT_S = 86400 // an ended session stays on Home for a day
 const QUICK_ROWS = 6
+const narrow = matchMedia("(max-width: 1080px)") // as in console.css: one column, in the order of what is wanted first
+
+export function enter(app) {
+  narrow.onchange = () => app.render()
+}
 
 export function view(app) {
   const cluster = app.topic("home")
+  const [own, offer, free, use, told] = [mine(app), quick(app, cluster), gpus(app, cluster), figures(app, cluster), news(cluster)]
   return {
     body: [
       h("div", {class: "head"}, h("h1", {}, "Home"), h("p", {class: "sub"}, greeting(app))),
       h("div", {class: "columns"},
-        h("div", {class: "main-column"}, mine(app), figures(app, cluster)),
-        h("div", {class: "side-column"}, quick(app, cluster), gpus(app, cluster), news(cluster))),
+        narrow.matches ? h("div", {class: "main-column", key: "only"}, own, offer, free, use, told) : [
+          h("div", {class: "main-column", key: "main"}, own, use),
+          h("div", {class: "side-column", key: "side"}, offer, free, told),
+        ]),
     ],
   }
 }
@@ -91,7 +99,7 @@ function confirmLaunch(app, entry) {
     try {
       const session = await app.call("launch.start", {request, key: ask.key})
       app.closeDialog()
-      app.go(`/sessions?new=${session.id}`)
+      app.go(`/sessions?session=${session.id}`)
     } catch (error) {
       ask.busy = false
       ask.error = error.message
@@ -109,7 +117,7 @@ function confirmLaunch(app, entry) {
         ["Image", request.image],
       ]),
       h("p", {class: "fit" + (ask.fit && ask.fit.fits ? " good" : ""), role: "status"},
-        ask.fit ? [h("span", {"aria-hidden": "true"}, ask.fit.fits ? "✓ " : "◷ "), ask.fit.words] : "Looking for room …"),
+        ask.fit ? [h("span", {"aria-hidden": "true"}, ask.fit.fits ? "✓ " : "◷ "), ask.fit.words] : ask.problems?.length ? "" : "Looking for room …"),
       (ask.problems || []).map((problem) => h("p", {class: "problem", key: problem.field + problem.message}, `✕ ${problem.message}`)),
       ask.error ? h("p", {class: "problem", role: "alert"}, `✕ ${ask.error}`) : null,
     ],

@@ -139,6 +139,9 @@ function filters(app, own, wanted) {
     }
     return values.map((value) => h("span", {class: "pill-wrap", key: `${name}-${value}`}, toggle(value, wanted[name].includes(value), () => flip(name, value))))
   }
+  const known = Object.values(counts).reduce((sum, number) => sum + number, 0)
+  if (!anyFilter(wanted) && own.answer && !known) return null // nothing to choose from
+  const row = (name, content) => content && h("div", {class: "filter", role: "group", "aria-label": name, key: name}, h("span", {class: "filter-label"}, name), content)
   return h("section", {class: "block filters", "aria-label": "Filters", key: "filters"},
     h("div", {class: "filter", role: "group", "aria-label": "State"}, h("span", {class: "filter-label"}, "State"),
       MAIN_STATES.filter((name) => name !== "SUSPENDED" || counts[name] || wanted.state.includes(name)).map((name) =>
@@ -150,13 +153,12 @@ function filters(app, own, wanted) {
           const text = event.target.value.trim()
           own.typing = setTimeout(() => set({text}), TYPING_MS)
         }}))),
-    h("div", {class: "filter", role: "group", "aria-label": "Partition"}, h("span", {class: "filter-label"}, "Partition"),
-      choices("partition", own.answer?.partitions),
-      h("span", {class: "pill-wrap", key: "gpu"}, toggle("with GPUs", wanted.gpu, () => set({gpu: wanted.gpu ? null : "1"})))),
-    own.answer && (own.answer.accounts.length > 1 || wanted.account.length) ? h("div", {class: "filter", role: "group", "aria-label": "Account"}, h("span", {class: "filter-label"}, "Account"), choices("account", own.answer.accounts)) : null,
-    wanted.user.length ? h("div", {class: "filter", role: "group", "aria-label": "User"}, h("span", {class: "filter-label"}, "User"), wanted.user.map((value) => removable(value, () => flip("user", value)))) : null,
-    h("div", {class: "filter"}, h("span", {class: "filter-label"}, "Arrays"),
-      h("span", {class: "pill-wrap"}, toggle("folded", wanted.fold, () => set({fold: wanted.fold ? "0" : null}))),
+    row("Partition", choices("partition", own.answer?.partitions)),
+    row("Account", choices("account", own.answer?.accounts)),
+    wanted.user.length ? row("User", wanted.user.map((value) => removable(value, () => flip("user", value)))) : null,
+    h("div", {class: "filter", role: "group", "aria-label": "Show", key: "Show"}, h("span", {class: "filter-label"}, "Show"),
+      h("span", {class: "pill-wrap", key: "gpu"}, toggle("Only with GPUs", wanted.gpu, () => set({gpu: wanted.gpu ? null : "1"}))),
+      h("span", {class: "pill-wrap", key: "fold"}, toggle("Arrays folded", wanted.fold, () => set({fold: wanted.fold ? "0" : null}))),
       anyFilter(wanted) ? h("button", {type: "button", class: "button quiet clear", onclick: () => set({state: null, partition: null, account: null, user: null, gpu: null, text: null})}, icon("close"), "Clear filters") : null))
 }
 
@@ -213,9 +215,9 @@ function line(app, own, wanted, job, task) {
       job.folded && !task ? h("button", {type: "button", class: "folder", "aria-expanded": String(own.open.has(job.array_job_id)), "aria-label": `Tasks of ${job.label}`,
         onclick: () => { if (own.open.has(job.array_job_id)) { own.open.delete(job.array_job_id); app.render() } else expand(app, job.array_job_id) }}, icon(own.open.has(job.array_job_id) ? "down" : "right")) : null,
       go(app, `/jobs?${open}`, {}, job.label)),
-    cell("Name", h("span", {class: "clip", title: job.name}, job.name)),
+    cell("Name", name(app, job)),
     wanted.who === "all" ? cell("User", h("button", {type: "button", class: "as-link", title: `Only jobs of ${job.user}`, onclick: () => app.query({user: job.user, page: null})}, job.user)) : null,
-    cell("Account", job.account), cell("Partition", h("span", {class: "clip short", title: job.partition}, job.partition)),
+    cell("Account", h("span", {class: "clip short", title: job.account}, job.account)), cell("Partition", h("span", {class: "clip short", title: job.partition}, job.partition)),
     cell("State", [badge(look, flagged), job.folded && !task ? h("span", {class: "quiet-text num tasks"}, [job.tasks_running ? `${count(job.tasks_running)} running` : "", job.tasks_pending ? `${count(job.tasks_pending)} pending` : ""].filter(Boolean).join(", ")) : null,
       job.why ? h("span", {class: "why", title: `Slurm: ${job.reason}`}, job.why) : null]),
     cell("When", moment(job), {class: "num"}),
@@ -223,6 +225,19 @@ function line(app, own, wanted, job, task) {
     cell("CPUs", count(job.cpus), {class: "num right"}),
     cell("GPUs", gpuWords(job) || h("span", {class: "quiet-text"}, "–"), {class: "num right"}),
     cell("Nodes", job.nodes === 1 && job.node_list ? h("span", {class: "clip short", title: job.node_list}, job.node_list) : count(job.nodes), {class: "num right"}))
+}
+
+/** The job's name; that of a session of one's own by what the session is called, with the way to its card. */
+function name(app, job) {
+  const clip = h("span", {class: "clip", title: job.name}, job.name)
+  const session = sessionOf(app, job)
+  return session ? [go(app, `/sessions?session=${session.id}`, {class: "session-link", "aria-label": `${session.name}: to its card`}, icon("sessions"), h("span", {class: "clip"}, session.name)), h("span", {class: "quiet-text under"}, clip)] : clip
+}
+
+function sessionOf(app, job) {
+  if (!job.name.startsWith("carme-")) return null
+  const session = app.topic("mine")?.sessions[job.name.slice("carme-".length)]
+  return session && session.job_id === job.job_id ? session : null
 }
 
 function moment(job) {
@@ -276,7 +291,7 @@ function jobDrawer(app, own, id) {
       ])),
     ],
     foot: job && (job.may_cancel || job.session) ? [
-      job.session ? go(app, "/sessions", {class: "button"}, icon("sessions"), "Its session") : null,
+      job.session ? go(app, `/sessions?session=${job.session}`, {class: "button"}, icon("sessions"), "Its session") : null,
       job.may_cancel ? h("button", {type: "button", class: "button danger solid", onclick: () => confirmCancel(app, job)}, icon("stop"), "Cancel job") : null,
     ] : null,
   })

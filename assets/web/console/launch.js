@@ -124,7 +124,7 @@ async function start(app, event) {
   try {
     const session = await app.call("launch.start", {request: own.request, key: own.key})
     own.busy = false
-    app.go(`/sessions?new=${session.id}`)
+    app.go(`/sessions?session=${session.id}`)
     app.say(`${session.name} is being started`)
   } catch (error) {
     own.busy = false

@@ -72,7 +72,7 @@ class App {
   }
 
   enter() {
-    this.channel.want(["fresh", ...this.page.topics(this)])
+    this.channel.want(["fresh", ...new Set(["mine", ...this.page.topics(this)])])
     this.page.enter?.(this)
     document.title = `${this.page.title} – ${this.boot.instance}`
   }
@@ -119,7 +119,7 @@ class App {
 
   /** Tell readers of the screen; `toast` shows it to all. */
   say(text) {
-    this.ui.said = text
+    this.ui.said = this.ui.said === text ? text + "\u00a0" : text // the same words again are a change, too
     this.render()
   }
 
@@ -152,7 +152,10 @@ class App {
 
   restore() {
     const back = this.focusBack.pop()
-    requestAnimationFrame(() => back?.isConnected && back.focus({preventScroll: true}))
+    requestAnimationFrame(() => {
+      const kept = back?.isConnected && back !== document.body ? back : this.root.querySelector("#content")
+      kept?.focus({preventScroll: true})
+    })
   }
 
   start() {

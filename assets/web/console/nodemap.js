@@ -8,28 +8,41 @@ const ROOMY_UP_TO = 400 // nodes with name and figures
 const COMPACT_UP_TO = 2500 // nodes with their glyph and GPUs; above, the glyph alone
 
 const FEW_GROUPS = 8
+const SMALL_GROUP = 80 // groups of so many stand side by side, like racks in a hall
 
-// By all of the name but its last number (racks: r12n034 → r12n), unless that tells almost every node apart
-// (x1000c0s0b0n0): then by its first letters.
+// By all of the name but its last number (racks: r12n034 → r12n); where that tells almost every node apart
+// (x1000c0s0b0n0), by one number less (x1000c0s0b → x1000c0s), and so on.
 function grouping(rows) {
-  const byRack = (name) => name.replace(/[-_.]?\d+$/, "") || name
-  const racks = new Set(rows.map(([name]) => byRack(name))).size
-  return racks <= Math.max(FEW_GROUPS, rows.length / 8) ? byRack : (name) => name.replace(/\d+.*$/, "") || name
+  for (let less = 1; less < 8; less += 1) {
+    const end = new RegExp(`(?:[-_.]?\\d+[a-z]*){1,${less}}$`, "i")
+    const place = (name) => name.replace(end, "") || name
+    if (new Set(rows.map(([name]) => place(name))).size <= Math.max(FEW_GROUPS, rows.length / 12)) return place
+  }
+  return (name) => name.replace(/\d+.*$/, "") || name
+}
+
+/** The rows by place and GPU model, found once for each list of rows. */
+function grouped(rows) {
+  if (grouped.rows === rows) return grouped.groups
+  const groups = new Map()
+  const place = grouping(rows)
+  for (const entry of rows) {
+    const key = `${place(entry[0])}|${entry[1][GPUS] ? entry[1][MODEL] : ""}`
+    if (!groups.has(key)) groups.set(key, [])
+    groups.get(key).push(entry)
+  }
+  Object.assign(grouped, {rows, groups})
+  return groups
 }
 
 export function nodeMap(app, cluster, rows) {
   const density = rows.length <= ROOMY_UP_TO ? "roomy" : rows.length <= COMPACT_UP_TO ? "compact" : "dense"
-  const groups = new Map()
-  const groupOf = grouping(rows)
-  for (const entry of rows) {
-    const key = `${groupOf(entry[0])}|${entry[1][GPUS] ? entry[1][MODEL] : ""}`
-    if (!groups.has(key)) groups.set(key, [])
-    groups.get(key).push(entry)
-  }
+  const groups = grouped(rows)
   const open = app.route.query.get("node") || ""
   const walk = app.state.cluster?.walk
   const first = rows.some(([name]) => name === walk) ? walk : rows[0][0]
-  return h("div", {class: `map ${density}`, onkeydown: (event) => keys(event), onclick: (event) => {
+  const halls = groups.size > FEW_GROUPS && rows.length / groups.size <= SMALL_GROUP
+  return h("div", {class: `map ${density}` + (halls ? " halls" : ""), onkeydown: (event) => keys(event), onclick: (event) => {
     const tile = event.target.closest("[data-node]")
     if (tile) app.query({node: tile.dataset.node})
   }},

@@ -15,11 +15,11 @@ export function resources(request) {
   return words.join(" · ")
 }
 
-/** The launch form, filled with what this session asked for. */
+/** The launch form, filled with what this session asked for; no GPU is a choice, too. */
 export function launchHref(request) {
   const query = new URLSearchParams()
   for (const [name, value] of Object.entries(request)) {
-    if (name === "cluster" || value === "" || value === 0 || (name === "nodes" && value === 1)) continue
+    if (name !== "gpus" && (name === "cluster" || value === "" || value === 0 || (name === "nodes" && value === 1))) continue
     query.set(name, String(value))
   }
   const text = query.toString()
@@ -53,7 +53,8 @@ export function card(app, session, {compact = false, fresh = false} = {}) {
     session.job_id ? ["Job", go(app, `/jobs?job=${session.job_id}`, {class: "num"}, String(session.job_id))] : null,
     session.request.image && !compact ? ["Image", session.request.image] : null,
   ].filter(Boolean)
-  return h("article", {class: `session ${look[0]}` + (fresh ? " fresh" : ""), key: session.id, "aria-label": `${session.name}: ${look[2]}`},
+  return h("article", {class: `session ${look[0]}` + (fresh ? " fresh" : ""), key: session.id, "aria-label": `${session.name}: ${look[2]}`,
+    onmount: fresh ? (el) => requestAnimationFrame(() => el.scrollIntoView({block: "nearest"})) : undefined},
     h("div", {class: "session-head"},
       h("div", {class: "session-name"},
         h(compact ? "h3" : "h2", {}, session.name),
@@ -85,9 +86,19 @@ function actions(app, session, compact) {
       "aria-label": `Stop ${session.name}`, onclick: () => confirmStop(app, session)}, icon("stop"), session.state === "stopping" ? "Stopping" : "Stop"))
   } else if (!compact) {
     list.push(h("button", {type: "button", class: "button quiet", key: "remove", "aria-label": `Remove ${session.name} from the list`,
-      onclick: () => app.call("sessions.remove", {id: session.id}).catch((error) => app.toast(error.message, "bad"))}, icon("remove"), "Remove"))
+      onclick: () => remove(app, session)}, icon("remove"), "Remove"))
   }
   return list
+}
+
+async function remove(app, session) {
+  try {
+    await app.call("sessions.remove", {id: session.id})
+    app.root.querySelector("#content").focus({preventScroll: true}) // the button is about to go
+    app.say(`${session.name} is removed from the list`)
+  } catch (error) {
+    app.toast(error.message, "bad")
+  }
 }
 
 function openButton(app, session, item) {

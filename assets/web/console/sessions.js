@@ -38,13 +38,15 @@ function look(app) {
       own.log = text
       app.render()
     }
+    // What is over writes no more.
+    if (app.topic("mine")?.sessions[id]?.live === false) clearInterval(own.timer)
   }, (error) => {
     if (own.asked !== id) return
     own.error = error.message
     app.render()
   })
-  read()
   own.timer = setInterval(read, LOG_EVERY_MS)
+  read()
 }
 
 export function view(app) {
@@ -52,7 +54,7 @@ export function view(app) {
   const all = mine ? Object.values(mine.sessions).sort((a, b) => b.created_s - a.created_s) : []
   const live = all.filter((session) => session.live)
   const over = all.filter((session) => !session.live)
-  const fresh = app.route.query.get("new")
+  const fresh = app.route.query.get("session")
   const log = app.route.query.get("log")
   const logged = log ? all.find((session) => session.id === log) : null
   return {

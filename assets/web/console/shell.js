@@ -75,7 +75,7 @@ function stale(app) {
   const state = freshness(fresh)
   if (state === "live") return null
   const words = fresh.error
-    ? [`Shown as of ${clock(fresh.taken_s)}. The scheduler does not answer since ${when(fresh.failing_since_s || fresh.taken_s)}: `, fresh.error]
+    ? [`Shown as of ${clock(fresh.taken_s)}. The scheduler has not answered since ${when(fresh.failing_since_s || fresh.taken_s)}: `, fresh.error]
     : [`Shown as of ${clock(fresh.taken_s)}. Nothing new for ${span(now() - fresh.taken_s)}; sessions go on meanwhile.`]
   return h("div", {class: "banner wait", role: "status", key: "stale"}, icon("warn"), h("span", {}, words))
 }
