@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _DURATION = re.compile(r"(?a)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
+SERVE_OVERRIDES = "serve.json"
+
 
 class Failed(Exception):
     """The command could not do what was asked: exit status 1. The message says what to do."""
@@ -42,11 +44,37 @@ def add_common(parser: argparse.ArgumentParser, *, json_output: bool = False) ->
 
 
 def settings_of(options: argparse.Namespace, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """The settings this command line names. Raises Failed with the file, the key and what is allowed."""
+    """The settings this command line names. Raises Failed with the file, the key and what is allowed.
+
+    Without `overrides`, those of the running console's command line count: sessions that another command
+    launches must find it at the address it really has.
+    """
     try:
-        return load_settings(options.config, os.environ, overrides)
+        settings = load_settings(options.config, os.environ, overrides)
+        if overrides is None and (said := _said_to_serve(settings.instance.data_dir)):
+            settings = load_settings(options.config, os.environ, said)
+        return settings
     except SettingsError as error:
         raise Failed(str(error)) from error
+
+
+def remember_overrides(data_dir: Path, overrides: Mapping[str, Any]) -> None:
+    """Keep what `carme serve` was told over its settings, for the commands that work beside it."""
+    path = data_dir / SERVE_OVERRIDES
+    path.unlink(missing_ok=True)
+    if overrides:
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(overrides))
+
+
+def _said_to_serve(data_dir: Path) -> dict[str, Any]:
+    try:
+        said: dict[str, Any] = json.loads((data_dir / SERVE_OVERRIDES).read_text())
+    except FileNotFoundError:
+        return {}
+    except PermissionError:  # another's data folder: the command will say so
+        return {}
+    return said
 
 
 def check_owner(data_dir: Path) -> None:

@@ -7,7 +7,7 @@ import logging
 import os
 from typing import Any
 
-from app.cli.common import Failed, WrongUse, add_common, check_owner, settings_of
+from app.cli.common import Failed, WrongUse, add_common, check_owner, remember_overrides, settings_of
 from backend.starting import CantStart
 
 log = logging.getLogger("carme.serve")
@@ -56,8 +56,9 @@ def run(options: argparse.Namespace) -> int:
     data_dir = settings.instance.data_dir.absolute()
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        remember_overrides(data_dir, overrides(options))
     except OSError as error:
-        raise Failed(f"the data folder {data_dir} can't be made: {error.strerror}") from error
+        raise Failed(f"the data folder {data_dir} can't be made or written: {error.strerror}") from error
     # The processes run in another folder: what is relative to this one must be absolute for them.
     os.environ["CARME_DATA"] = str(data_dir)
     if settings.source is not None:

@@ -18,7 +18,7 @@ from sqlalchemy import select
 
 from app.cli import build_parser, main
 from app.cli.checks import CHECKS
-from app.cli.common import duration_s, gpus, plain
+from app.cli.common import duration_s, gpus, plain, remember_overrides, settings_of
 from backend.cluster import SnapshotWriter
 from backend.services import open_services
 from backend.store.models import Audit
@@ -325,3 +325,11 @@ def test_the_doctor_says_when_addresses_are_not_safe(tmp_path: Path, capsys: pyt
     findings = {each["check"]: each for each in printed(capsys)}
     assert "not HTTPS" in findings["console"]["found"]
     assert "the console's" in findings["apps' address"]["found"]
+
+
+def test_a_command_beside_a_console_with_another_port_knows_that_port(data: Path) -> None:
+    data.mkdir(mode=0o700)
+    remember_overrides(data, {"web.port": 7001})
+    assert settings_of(argparse.Namespace(config=None)).web.public_url == "http://localhost:7001"
+    remember_overrides(data, {})
+    assert settings_of(argparse.Namespace(config=None)).web.port == 5006
