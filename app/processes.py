@@ -2,7 +2,7 @@
 
 A process that dies is started again, slower each time it dies young. One that says from the first that it can't
 start as things stand (a port is taken, the settings don't fit) ends all. SIGTERM, SIGINT and a closed terminal
-end them in order: the doors first, the one that owns this machine's jobs last. If this process is killed, the
+end them all, the one that owns this machine's jobs last. If this process is killed, the
 kernel ends the others; jobs go on and are found again.
 """
 
@@ -36,18 +36,22 @@ REFUSED_WAIT_S = 4.0
 
 @dataclass(frozen=True)
 class Role:
-    """One process: the function it runs, and what the kernel tells it when its parent dies."""
+    """One process: the function it runs, and what it owns or needs that the others don't."""
 
     name: str
     target: str  # "module:function", called with the settings
     gains_privileges: bool = False  # only sudo needs that
-    orphan_signal: int = signal.SIGTERM
+    owns_jobs: bool = False  # a proper stop ends this machine's jobs
+
+    @property
+    def orphan_signal(self) -> int:
+        """What the kernel sends it when its parent dies: an accident must not end jobs, so no proper stop."""
+        return signal.SIGKILL if self.owns_jobs else signal.SIGTERM
 
 
-# In the order they are started; they are stopped in the opposite one.
+# In the order they are started.
 ROLES = (
-    # Killed rather than stopped with its parent: a proper stop ends this machine's jobs, an accident must not.
-    Role("supervisor", "backend.cluster.local.supervisor:run_supervisor", orphan_signal=signal.SIGKILL),
+    Role("supervisor", "backend.cluster.local.supervisor:run_supervisor", owns_jobs=True),
     Role("launcher", "backend.launcher:run_launcher", gains_privileges=True),
     Role("collector", "backend.cluster.collector:run_collector"),
     Role("proxy", "app.proxy.server:run_proxy"),
@@ -147,16 +151,19 @@ def _watch(child: _Child, arguments: list[str]) -> None:
         _start(child, arguments)
 
 
-def _stop(child: _Child, number: int = signal.SIGTERM) -> None:
-    if child.process is None or child.process.poll() is not None:
-        return
-    child.process.send_signal(number)
-    try:
-        child.process.wait(STOP_GRACE_S)
-    except subprocess.TimeoutExpired:
-        log.warning("%s did not stop within %.0f s and is killed", child.role.name, STOP_GRACE_S)
-        child.process.kill()
-        child.process.wait()
+def _stop(children: list[_Child], number: int = signal.SIGTERM) -> None:
+    """Ask these to end, all at once, and wait until they have."""
+    asked = [(child, child.process) for child in children if child.process is not None]
+    for _, process in asked:
+        process.send_signal(number)
+    deadline = time.monotonic() + STOP_GRACE_S
+    for child, process in asked:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            log.warning("%s did not stop within %.0f s and is killed", child.role.name, STOP_GRACE_S)
+            process.kill()
+            process.wait()
 
 
 def serve(settings: Settings, roles: tuple[str, ...], arguments: list[str]) -> int:
@@ -183,9 +190,9 @@ def serve(settings: Settings, roles: tuple[str, ...], arguments: list[str]) -> i
             hopeless = next((child for child in children if child.hopeless), None)
             time.sleep(0.2)
     finally:
-        for child in reversed(children):
-            # A start that failed is no proper stop: jobs that an earlier console left running go on.
-            _stop(child, child.role.orphan_signal if hopeless else signal.SIGTERM)
+        _stop([child for child in children if not child.role.owns_jobs])
+        # A start that failed is no proper stop: jobs that an earlier console left running go on.
+        _stop([child for child in children if child.role.owns_jobs], signal.SIGKILL if hopeless else signal.SIGTERM)
     if hopeless:
         log.error("%s can't start; what it said above must be changed first", hopeless.role.name)
         return 1
