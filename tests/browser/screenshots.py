@@ -66,7 +66,7 @@ def launched(context: BrowserContext, console: Console, ada: SignedUp) -> None:
         page.get_by_role("button", name="Open JupyterLab").click()
     lab = opened.value
     lab.set_viewport_size(WIDE)  # type: ignore[arg-type]
-    run_cell(lab, "import os\nos.environ['CUDA_VISIBLE_DEVICES']", "'")
+    run_cell(lab, "import os; os.environ['CUDA_VISIBLE_DEVICES']", "'")
     lab.screenshot(path=FOLDER / "jupyterlab.png")
     lab.close()
     page.close()

@@ -240,6 +240,28 @@ def test_on_a_phone_the_navigation_is_closed_until_asked_for(browser: Browser, h
     context.close()
 
 
+def test_on_a_phone_launch_comes_right_after_ones_sessions(browser: Browser, house: House, olga: Person) -> None:
+    context = browser.new_context(viewport=PHONE)
+    enter(context, house, olga)
+    page, _ = visit(context, house)
+    assert page.get_by_role("heading", level=2).all_inner_texts()[:2] == ["Your sessions", "Launch"]
+    context.close()
+
+
+def test_the_node_map_groups_by_place_whatever_the_names(context: BrowserContext, house: House, world: World) -> None:
+    page, _ = visit(context, house, "/cluster")
+    titles = page.locator(".map-title strong")
+    cabinets = [f"x{1000 + n // 64}c{n // 16 % 4}s{n // 2 % 8}n{n % 2}" for n in range(256)]
+    for names, places in (
+        (["a100-01", "a100-02", "h100-01", "cpu-01"], ["a100", "cpu", "h100"]),
+        ([f"r{n // 40:02d}n{n % 40:03d}" for n in range(400)], [f"r{n:02d}n" for n in range(10)]),
+        (cabinets, [f"x{1000 + n // 4}c{n % 4}s" for n in range(16)]),
+    ):
+        world.publish(nodes=[cpu_node(name) for name in names])
+        expect(titles).to_have_text(places, timeout=10_000)
+    world.publish(nodes=nodes())
+
+
 def test_the_theme_is_the_systems_until_one_chooses_and_then_stays(
     browser: Browser, house: House, olga: Person
 ) -> None:

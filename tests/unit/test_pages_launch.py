@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
 
 from backend.sessions import GpuChoice, LaunchOptions, LaunchRequest
-from pages.launch import _entry, query_of, read_request
+from pages.launch import _entry, look, query_of, read_request
 from pages.parts.desk import Refused
+from tests.unit.pages_kit import ADA, World
 
 DEFAULTS = LaunchRequest(
     app="jupyterlab", account="physics", partition="gpu", gpus=1, gpu_type="a100", cpus=8, memory_mb=65536,
@@ -58,3 +60,9 @@ def test_the_forms_address_holds_the_request() -> None:
         "app": "jupyterlab", "account": "physics", "partition": "gpu", "gpus": "1", "gpu_type": "a100",
         "cpus": "8", "memory_mb": "65536", "time_s": "14400", "image": "lab",
     }  # fmt: skip
+
+
+def test_who_may_not_launch_is_told_why_and_not_how_much_room_there_is(tmp_path: Path) -> None:
+    told = look(World(tmp_path).services, ADA, LaunchRequest(app="jupyterlab"))
+    assert told["fit"] is None
+    assert "for its owner only" in told["problems"][0]["message"]

@@ -53,7 +53,8 @@ function mine(app) {
     const shown = [...live, ...over.slice(0, live.length % 2 ? 1 : MOST_ENDED)]
     body = shown.length
       ? h("div", {class: "cards"}, shown.map((session) => card(app, session, {compact: true})))
-      : empty("No session yet", "Start JupyterLab from “Launch”: it opens here, in the browser, on a node of the cluster, with your own files.")
+      : app.topic("quick")?.refusal ? empty("No session", "Sessions that you start show here.")
+        : empty("No session yet", "Start JupyterLab from “Launch”: it opens here, in the browser, on a node of the cluster, with your own files.")
   }
   return h("section", {class: "block", "aria-labelledby": "home-mine", key: "mine"},
     h("div", {class: "block-head"}, h("h2", {id: "home-mine"}, "Your sessions"),

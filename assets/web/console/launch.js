@@ -221,15 +221,18 @@ function accountField(app, own, group) {
   const {options, request} = own
   if (options.accounts.length < 2 && options.accounts[0]?.name === request.account) return null
   const few = options.accounts.length <= 5
+  const unknown = request.account && !options.accounts.some((item) => item.name === request.account) ? [{value: request.account, label: request.account}] : []
   return group("account", "Account to charge", few
-    ? pills({label: "Account", value: request.account, onpick: (value) => choose(app, {account: value}), options: options.accounts.map((item) => ({value: item.name, label: item.name, title: item.description}))})
-    : select({id: "f-account", value: request.account, onchange: (value) => choose(app, {account: value}), options: options.accounts.map((item) => ({value: item.name, label: item.description ? `${item.name} – ${item.description}` : item.name}))}))
+    ? pills({label: "Account", value: request.account, onpick: (value) => choose(app, {account: value}), options: [...options.accounts.map((item) => ({value: item.name, label: item.name, title: item.description})), ...unknown]})
+    : select({id: "f-account", value: request.account, onchange: (value) => choose(app, {account: value}), options: [...options.accounts.map((item) => ({value: item.name, label: item.description ? `${item.name} – ${item.description}` : item.name})), ...unknown]}))
 }
 
 function moreFields(app, own, wrong) {
   const {options, request, typed} = own
+  // What the address asks for is shown also when it can't be had: the problem beside it says so.
+  const also = (choices, value) => (!value || choices.some((item) => item.value === value) ? choices : [...choices, {value, label: value}])
   const pick = (name, label, choices, hint) => field({id: `f-${name}`, label, hint, problem: wrong(name),
-    control: select({id: `f-${name}`, value: request[name], problem: wrong(name), onchange: (value) => choose(app, {[name]: value}), options: choices})})
+    control: select({id: `f-${name}`, value: request[name], problem: wrong(name), onchange: (value) => choose(app, {[name]: value}), options: also(choices, request[name])})})
   const type = (name, label, {placeholder, hint, read = (text) => text, show = (value) => value, wrongWords} = {}) => field({id: `f-${name}`, label, hint, problem: wrong(name),
     control: h("input", {type: "text", id: `f-${name}`, placeholder, autocomplete: "off", spellcheck: "false", value: typed[name]?.text ?? show(request[name]), "aria-invalid": wrong(name) ? "true" : undefined, "aria-describedby": wrong(name) ? `f-${name}-problem` : undefined,
       onchange: (event) => {
