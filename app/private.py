@@ -1,13 +1,14 @@
 """The one module that touches what Bokeh, Panel and Tornado don't promise to keep.
 
-Pinned: Panel 1.9.4, Bokeh 3.9.2, Tornado 6.6. What is used here and is not their public interface, each held
-by tests/unit/test_gate_private.py:
+Pinned: Panel 1.9.4, Bokeh 3.9.2, Tornado 6.6; the same tests pass on Panel 1.10.0 with Bokeh 3.10.2 (`make
+test-next`). What is used here and is not their public interface, each held by tests/unit/test_gate_private.py:
 
 - `BokehTornado._clients` (open sockets) and `ServerConnection._socket`, to close a login's sockets;
 - `tornado.web.Application.wildcard_router`, to know which rule answers before any handler exists;
 - `panel.io.server.WSHandler` with its `_handle` and `_protocol_error`, to look at a message before Bokeh reads it;
 - the patterns of Bokeh's doors of a page, as Panel's patches leave them;
 - the request behind a document's session context, to know whom a page is built for;
+- `ApplicationContext._can_initialize_document_in_worker` of Bokeh 3.10, to have pages built on the event loop;
 - `panel.io.server.ComponentResourceHandler.parse_url_path`.
 """
 
@@ -119,6 +120,10 @@ def application(title: str, build: Callable[[Viewer], Any], documents: Counter[s
     return ConsoleApplication(FunctionHandler(fill))
 
 
+def _never() -> bool:
+    return False
+
+
 def _leave(documents: Counter[str], name: str, _context: object) -> None:
     documents[name] -= 1
     if documents[name] <= 0:
@@ -136,6 +141,10 @@ class ConsoleTornado(BokehTornado):
         self.gate = gate
         self._by_pattern = {route.regex.pattern: route for route in routes}
         super().__init__(applications, gate=gate, **options)
+        for context in self.applications.values():
+            # Bokeh 3.10 would build each page in a thread of its own; pages, the counts of documents and the live
+            # data belong to the event loop. Earlier releases don't ask.
+            context._can_initialize_document_in_worker = _never  # type: ignore[attr-defined]
 
     def rules(self) -> list[Rule]:
         return list(self.wildcard_router.rules)

@@ -110,7 +110,7 @@ class ConsoleServer:
 
     async def stop(self) -> None:
         self.kicker.stop()
-        self.bokeh.stop()
+        self.bokeh.stop(wait=False)  # nothing of it can be waited for on its own loop
         await asyncio.wait([asyncio.ensure_future(self.http.close_all_connections())], timeout=STOP_GRACE_S)
         for executor in (self.executor, self.sign_in_executor):
             executor.shutdown(wait=False, cancel_futures=True)

@@ -76,7 +76,7 @@ class Console(JSComponent):
     def _process_event(self, event: Event) -> None:
         # Not through Panel's callbacks: each of those would mark the whole server busy for a moment.
         if isinstance(event, DataEvent) and event.model is not None:
-            self._desk.receive(event.model, event.data)
+            self._desk.post(event.model, event.data)
 
 
 @cache

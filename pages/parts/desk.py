@@ -53,12 +53,14 @@ class Desk:
         self.live = live
         self._actions = actions
         self._document: Document | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._model: Model | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def sit_down(self, document: Document) -> None:
-        """The page is built into this document; leave when it goes."""
+        """The page is built into this document, on the event loop; leave when it goes."""
         self._document = document
+        self._loop = asyncio.get_running_loop()
         document.on_session_destroyed(self._gone)
 
     def _gone(self, _context: object) -> None:
@@ -79,8 +81,16 @@ class Desk:
 
     # -- from the browser -----------------------------------------------------------------------------------
 
+    def post(self, model: Model, message: Any) -> None:
+        """A message of the browser's component `model`, from whichever thread Bokeh reads it in.
+
+        Bokeh 3.10 reads what a browser sends in a worker; earlier releases do on the event loop.
+        """
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.receive, model, message)
+
     def receive(self, model: Model, message: Any) -> None:
-        """A message of the browser's component `model`; answered from a task of its own."""
+        """That message, on the event loop; answered from a task of its own."""
         if self._document is None or not isinstance(message, dict):
             return
         self._model = model

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import bokeh
 import panel
@@ -14,9 +17,11 @@ from bokeh.server.connection import ServerConnection
 from panel.io.server import ComponentResourceHandler
 from tornado.web import Application
 
+import pages
 from app import private
 from app.gate.guards import Guard
 from app.gate.tokens import PageToken, read_token
+from tests.bench._pages_client import component_id, patch
 from tests.unit.gatehouse import House, Person, payload, running
 
 
@@ -32,7 +37,7 @@ def bob(house: House) -> Person:
 
 
 def test_the_releases_are_those_it_was_tried_with() -> None:
-    assert (panel.__version__, bokeh.__version__.rpartition(".")[0]) == ("1.9.4", "3.9")
+    assert (panel.__version__, bokeh.__version__.rpartition(".")[0]) in {("1.9.4", "3.9"), ("1.10.0", "3.10")}
 
 
 def test_bokehs_own_doors_of_a_page_are_the_known_ones() -> None:
@@ -114,6 +119,54 @@ async def test_a_document_that_goes_is_no_longer_counted(house: House) -> None:
 
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(drop(), house.loop))
         assert "uma" not in house.server.documents
+
+
+async def test_a_page_is_built_on_the_event_loop(house: House, bob: Person) -> None:
+    page = next(page for page in house._pages if page.path == "/cluster")
+    whole, threads = page.build, []
+
+    def noted(*given: object) -> object:
+        threads.append(threading.get_ident())
+        return whole(*given)  # type: ignore[arg-type]
+
+    async def ident() -> int:
+        return threading.get_ident()
+
+    object.__setattr__(page, "build", noted)
+    try:
+        async with house.browser() as user:
+            user.enter(bob)
+            assert (await user.get("/cluster")).status == 200
+        assert threads == [await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ident(), house.loop))]
+    finally:
+        object.__setattr__(page, "build", whole)
+
+
+async def test_what_a_pages_browser_asks_is_answered_on_its_socket(tmp_path: Path) -> None:
+    with running(tmp_path, pages.PAGES) as real:
+        await _ask_three_things(real)
+
+
+async def _ask_three_things(house: House) -> None:
+    async with house.browser() as user:
+        user.enter(house.person("bob"))
+        socket = await user.socket("/ws", (await user.get("/")).token)
+        for _ in range(3):  # ACK
+            await socket.receive(3)
+        for frame in (json.dumps({"msgid": "1", "msgtype": "PULL-DOC-REQ"}), "{}", "{}"):
+            await socket.send_str(frame)
+        console = component_id([await socket.receive(3) for _ in range(3)][2].data)
+        for frame in patch("document_ready", []):
+            await socket.send_str(frame)
+        for number in range(1, 4):
+            asked = [["id", number], ["do", "no such thing"], ["with", {"type": "map"}]]
+            question = {"type": "map", "entries": asked}
+            for frame in patch("data_event", [["model", {"id": console}], ["data", question]]):
+                await socket.send_str(frame)
+            while f'\\"re\\":{number},' not in (answer := (await socket.receive(3)).data):
+                assert isinstance(answer, str)
+            assert "has been updated" in answer
+        await socket.close()
 
 
 async def test_only_loaded_modules_of_ours_reach_panels_own_look_up(house: House, bob: Person) -> None:

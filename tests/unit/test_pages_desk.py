@@ -171,7 +171,7 @@ def build(world: World, path: str) -> Document:
 
 
 @pytest.mark.parametrize("path", [page.path for page in PAGES])
-def test_every_page_builds_with_one_component_of_ours(world: World, path: str) -> None:
+async def test_every_page_builds_with_one_component_of_ours(world: World, path: str) -> None:
     document = build(world, path)
     models = [model for model in document.models if getattr(model, "class_name", "") == Console.__name__]
     assert len(models) == 1
@@ -187,7 +187,7 @@ def test_what_people_have_named_can_not_leave_the_documents_json(name: str) -> N
     assert json.loads(written)["name"].startswith(name)
 
 
-def test_a_page_holds_no_watch_on_the_whole_server(world: World) -> None:
+async def test_a_page_holds_no_watch_on_the_whole_server(world: World) -> None:
     before = len(state.param.watchers.get("busy", {}).get("value", []))
     document = build(world, "/")
     assert len(state.param.watchers.get("busy", {}).get("value", [])) == before
@@ -199,7 +199,7 @@ def desks_of(document: Document) -> list[weakref.ref[Desk]]:
     return [weakref.ref(item) for item in found]
 
 
-def test_a_document_that_is_gone_leaves_no_desk_behind(world: World) -> None:
+async def test_a_document_that_is_gone_leaves_no_desk_behind(world: World) -> None:
     document = build(world, "/")
     (desk,) = desks_of(document)
     context = SimpleNamespace(id="gone", _document=document)
