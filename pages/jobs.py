@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from backend import jobs
 from backend.cluster import ENDED_STATES, JOB_STATES
-from backend.cluster.views import JobFilter, filter_jobs, fold_arrays, page_of
+from backend.cluster.views import JobFilter, filter_jobs, page_of, queue_page
 from backend.identity import Viewer
 from backend.launcher import LauncherError
 from backend.services import Services
@@ -92,17 +92,22 @@ def list_jobs(services: Services, viewer: Viewer, query: Query) -> Message:
     """One page of the queue, how many rows there are in all, and what can be chosen from."""
     snapshot = services.snapshots.current
     seen = jobs.seen_by(viewer, snapshot, query.scope)
-    found = filter_jobs(seen, query.wanted)
-    matching = found.num_rows
-    if query.fold:
-        found = fold_arrays(found)
-    shown = page_of(found, sort=query.sort, descending=query.descending, offset=query.offset, limit=PAGE_ROWS)
+    found = queue_page(
+        seen,
+        query.wanted,
+        sort=query.sort,
+        descending=query.descending,
+        offset=query.offset,
+        limit=PAGE_ROWS,
+        fold=query.fold,
+    )
+    shown = found.rows
     extra = [name for name in FOLD_COLUMNS if name in shown.column_names]
     rows = shown.select([*COLUMNS, *_for_reasons(shown), *extra]).to_pylist()
     return {
         "rows": [job_row(row, snapshot) for row in rows],
-        "total": found.num_rows,
-        "jobs": matching,
+        "total": found.total,
+        "jobs": found.tasks,
         "offset": query.offset,
         "page": PAGE_ROWS,
         "states": _counts(seen, "state"),
@@ -118,7 +123,9 @@ def _for_reasons(table: pa.Table) -> list[str]:
 
 
 def _counts(table: pa.Table, column: str) -> dict[str, int]:
-    return {row["values"]: row["counts"] for row in pc.value_counts(table[column]).to_pylist()}
+    """How many jobs have each value; an array counts as its tasks."""
+    found = table.select([column, "array_pending"]).group_by(column).aggregate([("array_pending", "sum")])
+    return {row[column]: row["array_pending_sum"] or 0 for row in found.to_pylist()}
 
 
 def _choices(table: pa.Table, column: str) -> list[str]:

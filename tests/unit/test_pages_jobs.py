@@ -67,7 +67,7 @@ def test_an_array_is_one_row_that_opens_into_its_tasks(world: World) -> None:
     answer = list_jobs(world.services, ADA, query)
     row = next(row for row in answer["rows"] if row["array_job_id"] == 20)
     assert (row["folded"], row["tasks_running"], row["tasks_pending"]) == (True, 2, 7)
-    assert (answer["total"], answer["jobs"]) == (2, 4)
+    assert (answer["total"], answer["jobs"], answer["states"]["PENDING"]) == (2, 10, 7)
     tasks = list_tasks(world.services, ADA, query, 20)
     assert [task["label"] for task in tasks["rows"]] == ["20_[3-9]", "20_1", "20_2"]
 

@@ -10,6 +10,7 @@ export const title = "Sessions"
 export const topics = () => ["mine"]
 
 const LOG_EVERY_MS = 5000
+const WAITING = ["submitting", "pending", "starting"]
 const state = (app) => (app.state.sessions ??= {log: null, error: "", asked: "", timer: 0})
 
 export function enter(app) {
@@ -61,7 +62,7 @@ export function view(app) {
     body: [
       h("div", {class: "head"}, h("h1", {}, "Sessions"), h("p", {class: "sub"}, mine ? (live.length ? `${many(live.length, "session")} active` : "None active") : " "),
         h("div", {class: "head-tools"},
-          mayAsk() && live.length ? h("button", {type: "button", class: "button", onclick: () => askPermission(app)}, icon("bell"), "Notify me when ready") : null,
+          mayAsk() && live.some((session) => WAITING.includes(session.state)) ? h("button", {type: "button", class: "button", onclick: () => askPermission(app)}, icon("bell"), "Notify me when ready") : null,
           go(app, "/launch", {class: "button primary"}, icon("launch"), "Launch"))),
       !mine ? skeleton(8)
         : all.length === 0
