@@ -220,11 +220,11 @@ async def test_a_job_that_was_to_end_anyway_is_given_up_sooner(desk: Desk) -> No
 
 async def test_a_scheduler_that_is_away_changes_nothing(desk: Desk) -> None:
     session_id = await desk.launch(gpus=1)
-    look = time.time()
-    desk.look(taken_s=look, jobs=[job(session_id, 7)])
+    look, rows = time.time(), [job(session_id, 7)]
+    desk.look(taken_s=look, jobs=rows)
     version = desk.row(session_id).version
     for _ in range(3):  # the collector fails: the same rows, as old as they are
-        desk.look(taken_s=look, jobs=[job(session_id, 7)])
+        desk.look(taken_s=look, jobs=rows)
     assert desk.row(session_id).version == version
 
 
