@@ -238,7 +238,7 @@ def test_the_controller_away_pages_say_since_when_and_why_and_a_stop_is_done_aft
         assert jobs["taken_s"] <= jobs["failing_since_s"]
         assert "squeue" in jobs["error"]
         assert "\n" not in jobs["error"] and "Traceback" not in jobs["error"]
-        banner = home.get_by_role("status").filter(has_text="does not answer since")
+        banner = home.get_by_role("status").filter(has_text="has not answered since")
         expect(banner).to_be_visible(timeout=SOON_S * 1000)
         expect(banner).to_contain_text(jobs["error"])
         answer = ada.api("POST", f"/sessions/{session}/stop")
