@@ -29,7 +29,7 @@ const STYLE = `
 
 let state = null; // what the server said last
 let readAt = 0;
-let touchedAt = 0;
+let touchedAt = -Infinity; // performance.now() starts at 0: a young page must be able to tell, too
 let inputAt = 0;
 let dialog = null;
 let shown = ""; // which of the dialog's contents: "", idle, end
@@ -209,7 +209,7 @@ function later() {
 }
 
 async function stay() {
-  touchedAt = 0;
+  touchedAt = -Infinity;
   shown = "";
   dialog.close();
   await touch();
