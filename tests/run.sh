@@ -27,11 +27,11 @@ if [ $# = 0 ]; then
     .venv/bin/ruff check . || failed=1
     .venv/bin/mypy || failed=1
     .venv/bin/lint-imports || failed=1
-    # Two at a time, a file each: clusters and consoles of their own stand side by side. Level by level, since
-    # Chromium's driver and asynchronous tests can't share a process.
-    for level in unit cluster browser; do
-        "${as_root[@]}" "$python" -m pytest -n 2 --dist loadfile "tests/$level" || failed=1
-    done
+    # Level by level, since Chromium's driver and asynchronous tests can't share a process. Two files at a time where
+    # clusters stand side by side; one where a browser is waited for, which needs both cores to itself.
+    "${as_root[@]}" "$python" -m pytest -n 2 --dist loadfile tests/unit || failed=1
+    "${as_root[@]}" "$python" -m pytest -n 2 --dist loadfile tests/cluster || failed=1
+    "${as_root[@]}" "$python" -m pytest tests/browser || failed=1
 else
     "${as_root[@]}" "$python" -m pytest "$@" || failed=1
 fi

@@ -111,7 +111,7 @@ export function drawer(app, {key, title, sub, onclose, body, foot}) {
     h("div", {class: "scrim", onclick: onclose}),
     h("section", {
       class: "drawer", role: "dialog", "aria-modal": "true", "aria-label": title, tabindex: "-1", key,
-      onmount: (el) => { app.remember(); requestAnimationFrame(() => el.focus({preventScroll: true})) },
+      onmount: (el) => { app.remember(); queueMicrotask(() => el.focus({preventScroll: true})) }, // as soon as it stands: Escape may come at once
       onunmount: () => app.restore(),
       onkeydown: (event) => trap(event, onclose),
     },
@@ -128,7 +128,7 @@ export function dialog(app, {title, body, actions, onclose, key = "dialog", wide
     h("div", {class: "scrim", onclick: onclose}),
     h("section", {
       class: "dialog" + (wide ? " wide" : ""), role: "dialog", "aria-modal": "true", "aria-label": title, tabindex: "-1",
-      onmount: (el) => { app.remember(); requestAnimationFrame(() => (el.querySelector("[data-first]") || el).focus()) },
+      onmount: (el) => { app.remember(); queueMicrotask(() => (el.querySelector("[data-first]") || el).focus()) },
       onunmount: () => app.restore(),
       onkeydown: (event) => trap(event, onclose),
     },
