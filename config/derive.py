@@ -19,7 +19,7 @@ Values = dict[str, dict[str, Any]]
 def complete(values: Values, sources: Mapping[str, str]) -> None:
     """Fill in what was left empty and refuse what doesn't go together. Raises SettingsError."""
     _fill(values)
-    for rule in (_logins, _proxies, _ldap, _sessions):
+    for rule in (_logins, _proxies, _ldap, _sessions, _accounting, _mail):
         rule(values, sources)
 
 
@@ -31,6 +31,10 @@ def _fill(values: Values) -> None:
     values["apps"]["url"] = values["apps"]["url"] or f"http://{{session}}.localhost:{values['apps']['port']}"
     values["agent"]["console_url"] = values["agent"]["console_url"] or values["web"]["public_url"]
     values["launcher"]["socket"] = values["launcher"]["socket"] or data / "run" / "launcher.sock"
+    values["reports"]["folder"] = values["reports"]["folder"] or data / "reports"
+    if values["accounting"]["source"] == "auto":
+        slurm = values["scheduler"]["kind"] == "slurm"
+        values["accounting"]["source"] = ("slurmdbd" if values["slurmdbd"]["user"] else "import") if slurm else "local"
     store = values["store"]
     store["url"] = store["url"] or f"sqlite:///{data / 'carme.db'}"
     if store["password"] and "@" in store["url"]:
@@ -112,3 +116,16 @@ def _sessions(values: Values, sources: Mapping[str, str]) -> None:
     names = [image.name for image in sessions["images"]]
     if len(names) != len(set(names)):
         _refuse(sources, "sessions.images", names, "images of different names")
+
+
+def _accounting(values: Values, sources: Mapping[str, str]) -> None:
+    if values["accounting"]["source"] == "slurmdbd" and not values["slurmdbd"]["user"]:
+        _refuse(sources, "slurmdbd.user", "", "the database account, since accounting.source is slurmdbd")
+
+
+def _mail(values: Values, sources: Mapping[str, str]) -> None:
+    mail = values["mail"]
+    if mail["host"] and not mail["sender"]:
+        _refuse(sources, "mail.sender", "", "the address that mails are from, since mail.host is set")
+    if mail["password"] and mail["tls"] == "none":
+        _refuse(sources, "mail.tls", "none", "starttls or tls, since a password is sent")

@@ -178,6 +178,52 @@ class Sessions:
 
 
 @dataclass(frozen=True)
+class Accounting:
+    source: Literal["auto", "slurmdbd", "local", "import"]  # never "auto" once the settings are complete
+    sync_every_s: Annotated[int, Between(5, 86400)]
+    trailing_s: Annotated[int, Between(0, 10**9)]
+    trailing_every_s: Seconds
+    memory_mb: Annotated[int, Between(128, 2**24)]
+    self_check_hour: Annotated[int, Between(-1, 23)]
+
+
+@dataclass(frozen=True)
+class Slurmdbd:
+    host: str
+    port: Port
+    socket: Path | None
+    user: str
+    password_file: Path | None
+    database: Annotated[str, Matches(r"[A-Za-z0-9_$-]{1,64}", "the name of a database")]
+    tls_ca_file: Path | None
+    clusters: tuple[Annotated[str, Matches(r"[A-Za-z0-9_.-]{1,40}", "the name of a cluster")], ...]
+    password: str = secret()
+
+
+@dataclass(frozen=True)
+class Mail:
+    host: str
+    port: Port
+    tls: Literal["none", "starttls", "tls"]
+    user: str
+    password_file: Path | None
+    sender: Annotated[str, Matches(r"([^\s@<>]+@[^\s@<>]+)?", "a mail address, or empty")]
+    password: str = secret()
+
+
+@dataclass(frozen=True)
+class Reports:
+    folder: Path
+    max_rows: Annotated[int, Between(1, 10**9)]
+
+
+@dataclass(frozen=True)
+class Embeds:
+    enabled: bool
+    max_days: Annotated[int, Between(1, 36500)]
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything an instance is told. `source` is the site's file, or None."""
 
@@ -194,6 +240,11 @@ class Settings:
     launcher: Launcher
     store: Store
     sessions: Sessions
+    accounting: Accounting
+    slurmdbd: Slurmdbd
+    mail: Mail
+    reports: Reports
+    embeds: Embeds
     source: Path | None = None
 
 
@@ -211,4 +262,9 @@ SECTIONS: dict[str, type] = {
     "launcher": Launcher,
     "store": Store,
     "sessions": Sessions,
+    "accounting": Accounting,
+    "slurmdbd": Slurmdbd,
+    "mail": Mail,
+    "reports": Reports,
+    "embeds": Embeds,
 }

@@ -177,6 +177,7 @@ def _convert_all(raw: dict[str, _Raw]) -> dict[str, dict[str, Any]]:
 
 EMPTY_UNTIL_COMPLETE = frozenset(
     {
+        "reports.folder",
         "instance.time_zone",
         "instance.news_file",
         "web.public_url",
