@@ -180,6 +180,20 @@ class Logins:
         kept_now = self._read(key) if key else None
         return self._as_fresh(kept_now) if kept_now is not None and self._holds(kept_now) else None
 
+    def standing(self, name: str) -> Viewer | None:
+        """The person without a login, with today's rights: for what is done in their name while they are away.
+
+        None when there is no such person, or a locked one. Roles that a directory's groups give are those of the
+        last sign-in.
+        """
+        with self._db.read() as rows:
+            person = rows.get(Person, name)
+        if person is None or person.locked:
+            return None
+        coordinates = self.coordinates(name)
+        roles = {"user", *person.directory_roles, *person.roles} | ({"coordinator"} if coordinates else set())
+        return Viewer(name, person.display_name, person.uid, frozenset(roles), "", person.mail, coordinates)
+
     def half(self, rows: DbSession, cookie: str) -> Login | None:
         """The login of a cookie that has shown its password and nothing more."""
         if not cookie:

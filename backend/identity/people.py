@@ -108,6 +108,7 @@ class People:
             self._factors.remove(rows, found.name)
         person.display_name = found.display_name or found.name
         person.mail, person.uid, person.seen_s = found.mail, found.uid, now
+        person.directory_roles = sorted(found.roles)
         rows.flush()
         return person
 

@@ -37,6 +37,11 @@ class Identity(Admin):
         """The same by the login's id, for a page that is open."""
         return self.logins_kept.viewer_of(login_id)
 
+    def standing(self, name: str) -> Viewer | None:
+        """The person by name, without a login, with today's rights: for scheduled reports and embeds. None when
+        there is none, or a locked one."""
+        return self.logins_kept.standing(name)
+
     def touch(self, login_id: str) -> None:
         """The person did something in this login. Never blocks."""
         self.logins_kept.touch(login_id)

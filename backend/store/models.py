@@ -28,6 +28,7 @@ class Person(Base):
     )  # Unix uid, where the directory or the system tells it
     password_hash: Mapped[str | None] = mapped_column(String(255))  # argon2, local accounts only
     roles: Mapped[list[str]] = mapped_column(JSON, default=list)  # operator, admin
+    directory_roles: Mapped[list[str]] = mapped_column(JSON, default=list)  # as last signed in
     locked: Mapped[bool] = mapped_column(Boolean, default=False)
     created_s: Mapped[int] = mapped_column(BigInteger)
     seen_s: Mapped[int | None] = mapped_column(BigInteger)
@@ -181,6 +182,25 @@ class AppGrant(Base):
     session_id: Mapped[str] = mapped_column(String(32), index=True)
     person: Mapped[str] = mapped_column(NAME)
     created_s: Mapped[int] = mapped_column(BigInteger)
+
+
+class EmbedToken(Base):
+    """A figure set into other sites' pages: what its signed token answers, and no more."""
+
+    __tablename__ = "embed_tokens"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    owner: Mapped[str] = mapped_column(NAME, index=True)
+    report_id: Mapped[str] = mapped_column(String(64), default="")  # the saved report it was made from
+    title: Mapped[str] = mapped_column(String(200), default="")
+    question: Mapped[dict[str, Any]]  # the report's, as it was then
+    chart: Mapped[str] = mapped_column(String(64), default="")
+    scope: Mapped[dict[str, Any]]  # what the maker might see then
+    origins: Mapped[list[str]] = mapped_column(JSON, default=list)  # sites whose pages may show it
+    frozen: Mapped[bytes | None] = mapped_column(LargeBinary(2**24 - 1))  # a snapshot's figures; null: live
+    created_s: Mapped[int] = mapped_column(BigInteger)
+    expires_s: Mapped[int] = mapped_column(BigInteger)
+    revoked_s: Mapped[int | None] = mapped_column(BigInteger)
+    revoked_by: Mapped[str | None] = mapped_column(NAME)
 
 
 class Audit(Base):

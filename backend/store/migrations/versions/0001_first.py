@@ -41,6 +41,25 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_audit_actor'), ['actor'], unique=False)
         batch_op.create_index(batch_op.f('ix_audit_time_s'), ['time_s'], unique=False)
 
+    op.create_table('embed_tokens',
+    sa.Column('id', sa.String(length=32), nullable=False),
+    sa.Column('owner', sa.String(length=128), nullable=False),
+    sa.Column('report_id', sa.String(length=64), nullable=False),
+    sa.Column('title', sa.String(length=200), nullable=False),
+    sa.Column('question', sa.JSON(), nullable=False),
+    sa.Column('chart', sa.String(length=64), nullable=False),
+    sa.Column('scope', sa.JSON(), nullable=False),
+    sa.Column('origins', sa.JSON(), nullable=False),
+    sa.Column('frozen', sa.LargeBinary(length=16777215), nullable=True),
+    sa.Column('created_s', sa.BigInteger(), nullable=False),
+    sa.Column('expires_s', sa.BigInteger(), nullable=False),
+    sa.Column('revoked_s', sa.BigInteger(), nullable=True),
+    sa.Column('revoked_by', sa.String(length=128), nullable=True),
+    sa.PrimaryKeyConstraint('id')
+    )
+    with op.batch_alter_table('embed_tokens', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_embed_tokens_owner'), ['owner'], unique=False)
+
     op.create_table('factors',
     sa.Column('person', sa.String(length=128), nullable=False),
     sa.Column('secret', sa.LargeBinary(), nullable=False),
@@ -101,6 +120,7 @@ def upgrade() -> None:
     sa.Column('uid', sa.BigInteger(), nullable=True),
     sa.Column('password_hash', sa.String(length=255), nullable=True),
     sa.Column('roles', sa.JSON(), nullable=False),
+    sa.Column('directory_roles', sa.JSON(), nullable=False),
     sa.Column('locked', sa.Boolean(), nullable=False),
     sa.Column('created_s', sa.BigInteger(), nullable=False),
     sa.Column('seen_s', sa.BigInteger(), nullable=True),
