@@ -39,6 +39,8 @@ TABLE: dict[str, Rule] = {
     "jobs.accounts": _rule("coordinator operator admin", "", "the queue of the accounts one coordinates"),
     "job.see": _rule("operator admin", "owner coordinator", "names, folders and commands are personal"),
     "job.cancel": _rule("operator admin", "owner coordinator", "as Slurm has it"),
+    "embed.see": _rule("operator admin", "owner", "who runs the console must know what it shows to other sites"),
+    "embed.revoke": _rule("operator admin", "owner", "and be able to end it"),
     "person.admin": _rule("admin", "", "accounts, second factors, others' logins"),
     "audit.see": _rule("admin", "", "who did what"),
     "page:home": _rule("user", "", ""),

@@ -196,7 +196,8 @@ class EmbedToken(Base):
     chart: Mapped[str] = mapped_column(String(64), default="")
     scope: Mapped[dict[str, Any]]  # what the maker might see then
     origins: Mapped[list[str]] = mapped_column(JSON, default=list)  # sites whose pages may show it
-    frozen: Mapped[bytes | None] = mapped_column(LargeBinary(2**24 - 1))  # a snapshot's figures; null: live
+    frozen: Mapped[bytes | None] = mapped_column(LargeBinary(2**24 - 1), deferred=True)  # a snapshot's figures
+    frozen_digest: Mapped[str] = mapped_column(DIGEST, default="")  # of these bytes; "": live
     created_s: Mapped[int] = mapped_column(BigInteger)
     expires_s: Mapped[int] = mapped_column(BigInteger)
     revoked_s: Mapped[int | None] = mapped_column(BigInteger)

@@ -51,6 +51,7 @@ def upgrade() -> None:
     sa.Column('scope', sa.JSON(), nullable=False),
     sa.Column('origins', sa.JSON(), nullable=False),
     sa.Column('frozen', sa.LargeBinary(length=16777215), nullable=True),
+    sa.Column('frozen_digest', sa.String(length=64), nullable=False),
     sa.Column('created_s', sa.BigInteger(), nullable=False),
     sa.Column('expires_s', sa.BigInteger(), nullable=False),
     sa.Column('revoked_s', sa.BigInteger(), nullable=True),

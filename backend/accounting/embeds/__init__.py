@@ -1,0 +1,18 @@
+"""Embeds: a saved report's figure in another site's page, by a signed token with a scope, an end and its sites."""
+
+from backend.accounting.embeds.errors import EmbedError, EmbedGone, EmbedRefused, NoSuchEmbed
+from backend.accounting.embeds.facts import Embed, EmbedInfo, Figures
+from backend.accounting.embeds.flights import Flights
+from backend.accounting.embeds.service import Embeds
+
+__all__ = [
+    "Embed",
+    "EmbedError",
+    "EmbedGone",
+    "EmbedInfo",
+    "EmbedRefused",
+    "Embeds",
+    "Figures",
+    "Flights",
+    "NoSuchEmbed",
+]
