@@ -1,0 +1,15 @@
+"""The accounts as Parquet files: written by one, read by many through DuckDB. Layout: docs/warehouse.md."""
+
+from backend.accounting.warehouse.manifest import ClusterState, WarehouseState, WarehouseUnusable
+from backend.accounting.warehouse.reader import Warehouse
+from backend.accounting.warehouse.writer import Upserted, WarehouseBusy, Writer
+
+__all__ = [
+    "ClusterState",
+    "Upserted",
+    "Warehouse",
+    "WarehouseBusy",
+    "WarehouseState",
+    "WarehouseUnusable",
+    "Writer",
+]

@@ -1,0 +1,202 @@
+"""Reading the warehouse: DuckDB views over the Parquet files of one generation, for any number of readers."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+import pyarrow as pa
+
+from backend.accounting.model import JOBS, SMALL_TABLES, SUSPENDS
+from backend.accounting.warehouse import manifest as manifests
+from backend.accounting.warehouse.manifest import Manifest, WarehouseState
+from backend.accounting.warehouse.usage_day import rollup_version, usage_schema
+
+if TYPE_CHECKING:
+    from backend.accounting.warehouse.writer import Writer
+
+
+class Warehouse:
+    """The accounts, to ask. Thread-safe and blocking: call it from a thread. Any number of processes may read
+    while one writes; none waits for another.
+
+    Views in a `cursor()`: `jobs` (ended and open rows, schema `model.JOBS`), `suspends`, `usage_day` (the roll-up of
+    ENDED rows, schema of `backend.accounting.usage.rollup`; empty when `rollup_zone` is None), and `accounts`,
+    `reservations`, `events`, `capacity` with a `cluster` column first. Without data they are there, and empty.
+    """
+
+    def __init__(self, folder: Path, memory_mb: int = 1024) -> None:
+        """`folder` may not exist yet. Raises WarehouseUnusable when there is one that can't be read."""
+        self.folder = folder.absolute()
+        self._lock = threading.Lock()
+        self._db = duckdb.connect(
+            config={
+                "memory_limit": f"{memory_mb}MB",
+                "temp_directory": str(self.folder / "spill"),
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+            }
+        )
+        self._db.execute("set parquet_metadata_cache = true")
+        self._db.execute(f"set allowed_directories = [{_text(str(self.folder))}]")
+        self._db.execute("set enable_external_access = false")
+        self._seen: tuple[int, int, int] | None = None
+        self._in_use: Counter[int] = Counter()  # cursors by generation
+        self._schemas: set[int] = set()
+        self._manifest = Manifest()
+        self._create_views(self._manifest)
+        self.refresh()
+
+    @staticmethod
+    def write(folder: Path, zone: str, wait_s: float = 60.0) -> Writer:
+        """The one writer, to use as a context manager. `zone`: of the roll-up's days, the site's.
+
+        Raises WarehouseBusy when another writer is at it for longer than `wait_s`.
+        """
+        from backend.accounting.warehouse.writer import Writer
+
+        return Writer(folder, zone, wait_s)
+
+    @property
+    def generation(self) -> int:
+        """Rises with each commit; 0 while there was none."""
+        return self._manifest.generation
+
+    @property
+    def state(self) -> WarehouseState:
+        """Each cluster's state as of this generation."""
+        return WarehouseState(self._manifest.clusters)
+
+    @property
+    def rollup_zone(self) -> str | None:
+        """The zone of `usage_day`'s days; None while there is no complete roll-up to use."""
+        return _rollup_zone(self._manifest)
+
+    def refresh(self) -> bool:
+        """Go on to the newest generation. Cheap when there is none; True when there was.
+
+        Raises WarehouseUnusable; the generation known so far stays in use.
+        """
+        with self._lock:
+            try:
+                found = (self.folder / manifests.MANIFEST).stat()
+            except FileNotFoundError:
+                return False
+            except OSError as error:
+                raise manifests.WarehouseUnusable(f"{self.folder} can't be read: {error.strerror}") from error
+            seen = (found.st_mtime_ns, found.st_ino, found.st_size)
+            if seen == self._seen:
+                return False
+            new = manifests.load(self.folder)
+            self._seen = seen
+            if new.generation == self._manifest.generation:
+                return False
+            self._create_views(new)
+            self._manifest = new
+            self._drop_unused()
+            return True
+
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection on one generation, the newest this object knows: what is read with it fits together.
+
+        Don't keep it for longer than a few minutes: a generation's files are removed 15 minutes after the next.
+        """
+        with self._lock:
+            generation = self._manifest.generation
+            self._in_use[generation] += 1
+            connection = self._db.cursor()
+        try:
+            connection.execute(f"use {_schema(generation)}")
+            yield connection
+        finally:
+            connection.close()
+            with self._lock:
+                self._in_use[generation] -= 1
+                self._drop_unused()
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._db.close()
+
+    def _create_views(self, manifest: Manifest) -> None:
+        schema = _schema(manifest.generation)
+        connection = self._db.cursor()
+        try:
+            connection.execute(f"create schema {schema}")
+            for name, sql in self._views(manifest):
+                connection.execute(f"create view {schema}.{name} as {sql}")
+        except duckdb.Error as error:
+            connection.execute(f"drop schema if exists {schema} cascade")
+            raise manifests.WarehouseUnusable(f"{self.folder} is incomplete: {error}") from error
+        finally:
+            connection.close()
+        self._schemas.add(manifest.generation)
+
+    def _views(self, manifest: Manifest) -> Iterator[tuple[str, str]]:
+        ended = [file.path for file in manifest.jobs]
+        yield "jobs", self._over([*ended, *manifest.open.values()], JOBS, manifest.columns)
+        yield "suspends", self._over(manifest.suspends.values(), SUSPENDS)
+        usage = [file.usage for file in manifest.jobs if file.usage] if _rollup_zone(manifest) else []
+        yield "usage_day", self._over(usage, usage_schema())
+        for name, fields in SMALL_TABLES.items():
+            with_cluster = pa.schema([("cluster", pa.string()), *fields])
+            yield name, self._over(manifest.tables.get(name, {}).values(), with_cluster)
+
+    def _over(self, paths: Iterable[str], schema: pa.Schema, there: Iterable[str] | None = None) -> str:
+        files = ", ".join(_text(str(self.folder / path)) for path in paths)
+        found = set(schema.names if there is None else there) if files else set()
+        columns = ", ".join(
+            _name(field.name) if field.name in found else f"null::{_sql_type(field.type)} as {_name(field.name)}"
+            for field in schema
+        )
+        # Names and paths are our own, and quoted: no text from outside.
+        return f"select {columns} from read_parquet([{files}])" if files else f"select {columns} where false"  # noqa: S608
+
+    def _drop_unused(self) -> None:
+        for generation in list(self._schemas):
+            if generation != self._manifest.generation and not self._in_use[generation]:
+                self._db.execute(f"drop schema if exists {_schema(generation)} cascade")
+                self._schemas.discard(generation)
+                del self._in_use[generation]
+
+
+def _rollup_zone(manifest: Manifest) -> str | None:
+    if manifest.rollup_version != rollup_version() or any(file.usage is None for file in manifest.jobs):
+        return None
+    return manifest.zone or None
+
+
+def _schema(generation: int) -> str:
+    return f"generation_{generation}"
+
+
+def _name(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _sql_type(kind: pa.DataType) -> str:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_list(kind):
+        return f"{_sql_type(kind.value_type)}[]"
+    return _SQL_TYPES[kind]
+
+
+_SQL_TYPES = {
+    pa.string(): "varchar",
+    pa.bool_(): "boolean",
+    pa.int32(): "integer",
+    pa.int64(): "bigint",
+    pa.uint64(): "ubigint",
+    pa.float64(): "double",
+}

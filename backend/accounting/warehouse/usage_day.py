@@ -1,0 +1,54 @@
+"""The roll-up beside the detail: for each jobs file the sums of its rows by day. Its SQL is the usage engine's.
+
+The sums add up over any split of the ended rows, so each file has its own, and a commit rolls up only what it wrote.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from backend.accounting.warehouse import files
+from backend.accounting.warehouse.manifest import JobsFile
+
+
+def usage_schema() -> pa.Schema:
+    """Columns of `usage_day`."""
+    from backend.accounting.usage import rollup
+
+    return rollup.SCHEMA
+
+
+def rollup_version() -> int:
+    """Of the roll-up's meaning; another one has to be made anew."""
+    from backend.accounting.usage import rollup
+
+    return rollup.ROLLUP_VERSION
+
+
+def roll_up(folder: Path, file: JobsFile, suspends: str | None, zone: str) -> str:
+    """Write the roll-up of one jobs file; returns its path. `suspends`: the cluster's file of them, if any."""
+    from backend.accounting.usage import rollup
+
+    first_s, last_s = min(file.min_submit_s, file.min_s), file.max_s
+    starts = rollup.day_starts(zone, first_s, last_s + 3 * 86400)  # until the start of a day after the last
+    with duckdb.connect(config={"memory_limit": "512MB", "threads": 2}) as connection:
+        ended = files.read_jobs(folder, file)
+        connection.register("ended", ended)
+        connection.register("suspends", files.read_suspends(folder, suspends, files.keys_of(ended)))
+        table = rollup.roll_up(connection, zone, starts[0], starts[-1])
+    path = files.new_path("usage_day", file.cluster, file.month)
+    target = folder / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("xb") as out:
+        with pq.ParquetWriter(out, table.schema, compression="zstd") as writer:
+            for level in pc.unique(table["level"]):  # never two in one row group: readers skip those they don't need
+                writer.write_table(table.filter(pc.equal(table["level"], level)), row_group_size=files.ROW_GROUP)
+        out.flush()
+        os.fsync(out.fileno())
+    return path
