@@ -1,0 +1,1 @@
+"""A report on paper: title, chart, table, how the figures are made."""
