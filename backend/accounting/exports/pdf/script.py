@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 import arabic_reshaper
-from bidi.algorithm import get_display
+from bidi import get_display
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfbase.ttfonts import TTFont
@@ -32,6 +32,7 @@ EAST_ASIAN = (
     ("HeiseiKakuGo-W5", ((0x3040, 0x30FF), (0x31F0, 0x31FF), (0xFF66, 0xFF9D))),
     ("STSong-Light", ((0x2E80, 0x303F), (0x3200, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0xFF00, 0xFF65))),
 )
+BRACKETS = ("()", "[]", "{}", "<>", "«»")
 RIGHT_TO_LEFT = frozenset({"R", "AL", "RLE", "RLO", "RLI", "AN"})
 
 
@@ -107,7 +108,25 @@ def _one_line(text: str) -> str:
 def _in_reading_order(text: str) -> str:
     if not any(unicodedata.bidirectional(c) in RIGHT_TO_LEFT for c in text):
         return text
-    return str(get_display(_shaper().reshape(text)))
+    return _mirrored(str(get_display(_shaper().reshape(text))))
+
+
+def _mirrored(text: str) -> str:
+    """Brackets that came to stand back to back in the new order, turned to face each other."""
+    found = list(text)
+    for left, right in BRACKETS:
+        closed: list[int] = []
+        depth = 0
+        for at, character in enumerate(text):
+            if character == left and closed:
+                found[closed.pop()], found[at] = left, right
+            elif character == left:
+                depth += 1
+            elif character == right and depth:
+                depth -= 1
+            elif character == right:
+                closed.append(at)
+    return "".join(found)
 
 
 @cache
