@@ -16,6 +16,7 @@ from app.proxy.exchange import Proxy
 from app.proxy.open_ways import OpenWays
 from app.proxy.origin import AppsOrigin
 from app.proxy.upstream import Pool
+from backend.agent.heap import keep_freed_memory
 from config import Settings
 
 log = logging.getLogger("carme.proxy")
@@ -69,6 +70,7 @@ async def _run(settings: Settings) -> None:
     from app.proxy.console_doors import open_doors
 
     allow_many_connections()
+    keep_freed_memory()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -11,6 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
+from .heap import keep_freed_memory
 from .process import log
 from .spec import SpecError
 from .supervisor import ENDING, CannotRun, Session
@@ -31,6 +32,7 @@ def main(argv: list[str]) -> int:
 
 
 async def _run(spec_path: Path) -> int:
+    keep_freed_memory()
     status = await Session(spec_path, os.environ).run()
     for number in ENDING:  # one that comes while Python shuts down must not change the exit status
         asyncio.get_running_loop().remove_signal_handler(number)
