@@ -204,6 +204,25 @@ class EmbedToken(Base):
     revoked_by: Mapped[str | None] = mapped_column(NAME)
 
 
+class TruthCheck(Base):
+    """One comparison of the console's figures with Slurm's own tools: asked for, made by the collector."""
+
+    __tablename__ = "truth_checks"
+    id: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    )
+    cluster: Mapped[str] = mapped_column(NAME)
+    month: Mapped[str] = mapped_column(String(7))  # 2026-11, in the zone of instance.time_zone
+    asked_by: Mapped[str] = mapped_column(NAME)  # a person, or "console": the nightly one
+    asked_s: Mapped[int] = mapped_column(BigInteger, index=True)
+    started_s: Mapped[int | None] = mapped_column(BigInteger)
+    ended_s: Mapped[int | None] = mapped_column(BigInteger)
+    agrees: Mapped[bool | None] = mapped_column(Boolean)  # null: not known, see `error`
+    error: Mapped[str] = mapped_column(Text, default="")  # why there is nothing to compare
+    figures: Mapped[dict[str, Any] | None] = mapped_column(JSON, deferred=True)  # Comparison as JSON
+    __table_args__ = (Index("truth_checks_month", "cluster", "month", "id"),)
+
+
 class Audit(Base):
     """One line for each change of state: who did what to what, from where, and how it went."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from backend.cluster.slurm.command import Commands, Marks
 from backend.cluster.slurm.scheduler import SlurmScheduler
+from backend.cluster.slurm.text import duration, moment, tres, whole
 
-__all__ = ["SlurmScheduler"]
+__all__ = ["Commands", "Marks", "SlurmScheduler", "duration", "moment", "tres", "whole"]

@@ -44,11 +44,15 @@ class _TooSlow(Exception):
 
 @dataclass(frozen=True)
 class Commands:
-    """How to run this site's Slurm commands. `conf` is its slurm.conf; None: where Slurm looks by itself."""
+    """How to run this site's Slurm commands. `conf` is its slurm.conf; None: where Slurm looks by itself.
+
+    `zone`: in which times are read and written that are not Unix seconds.
+    """
 
     bin_dir: Path | None
     conf: Path | None
     timeout_s: float
+    zone: str = "UTC"
 
     def run(self, name: str, *arguments: str) -> str:
         """Standard output of one command. Raises SchedulerError: Away, CommandMissing, or with Slurm's words.
@@ -115,7 +119,7 @@ class Commands:
         environment = {
             "PATH": f"{self.bin_dir}:{DEFAULT_PATH}" if self.bin_dir else os.environ.get("PATH", DEFAULT_PATH),
             "LC_ALL": "C.UTF-8",
-            "TZ": "UTC",
+            "TZ": self.zone,
             "SLURM_TIME_FORMAT": "%s",
             "SLURM_BITSTR_LEN": "0",  # array expressions in full
         }

@@ -197,4 +197,21 @@ def upgrade() -> None:
     sa.Column('used_s', sa.BigInteger(), nullable=True),
     sa.PrimaryKeyConstraint('digest')
     )
+    op.create_table('truth_checks',
+    sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('cluster', sa.String(length=128), nullable=False),
+    sa.Column('month', sa.String(length=7), nullable=False),
+    sa.Column('asked_by', sa.String(length=128), nullable=False),
+    sa.Column('asked_s', sa.BigInteger(), nullable=False),
+    sa.Column('started_s', sa.BigInteger(), nullable=True),
+    sa.Column('ended_s', sa.BigInteger(), nullable=True),
+    sa.Column('agrees', sa.Boolean(), nullable=True),
+    sa.Column('error', sa.Text(), nullable=False),
+    sa.Column('figures', sa.JSON(), nullable=True),
+    sa.PrimaryKeyConstraint('id')
+    )
+    with op.batch_alter_table('truth_checks', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_truth_checks_asked_s'), ['asked_s'], unique=False)
+        batch_op.create_index('truth_checks_month', ['cluster', 'month', 'id'], unique=False)
+
     # ### end Alembic commands ###
