@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from backend.accounting.exports.formulas import guard_all
-from backend.accounting.exports.sheet import Column, Sheet
+from backend.accounting.exports.sheet import ARROW, Column, Sheet
 
 # Quotes only where the format needs them: a blank, a quote, a comma, a line end, or nothing at all in the text.
 OPTIONS = csv.WriteOptions(include_header=False, batch_size=16_384, quoting_style="needed", eol="\n")
@@ -28,9 +28,7 @@ def write(sheet: Sheet, stream: BinaryIO) -> None:
 
 
 def _type(column: Column) -> pa.DataType:
-    return {"whole": pa.int64(), "number": pa.float64(), "id": pa.uint64(), "flag": pa.bool_()}.get(
-        column.kind, pa.string()
-    )
+    return pa.string() if column.kind in ("text", "day", "time") else ARROW[column.kind]
 
 
 def _cells(array: pa.Array, column: Column, zone: str) -> pa.Array:

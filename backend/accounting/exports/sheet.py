@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# text; whole and number; time: Unix seconds; day: "YYYY-MM-DD"; id: 64 bits, more than a number in a spreadsheet or
-# in JavaScript holds; flag: true or false.
-Kind = Literal["text", "whole", "number", "time", "day", "id", "flag"]
+# text; whole and number; share: a number, 1.0 is 100 %; time: Unix seconds; day: "YYYY-MM-DD"; id: 64 bits, more than
+# a number in a spreadsheet or in JavaScript holds; flag: true or false.
+Kind = Literal["text", "whole", "number", "share", "time", "day", "id", "flag"]
 ChartKind = Literal["bars", "lines", "none"]
 
 LONGEST_FILE_NAME = 80
@@ -95,6 +95,7 @@ ARROW: dict[Kind, pa.DataType] = {
     "text": pa.string(),
     "whole": pa.int64(),
     "number": pa.float64(),
+    "share": pa.float64(),
     "time": pa.int64(),
     "day": pa.string(),
     "id": pa.uint64(),
@@ -105,7 +106,7 @@ ARROW: dict[Kind, pa.DataType] = {
 def _as_kind(array: pa.Array, kind: Kind) -> pa.Array:
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    if kind == "number":
+    if kind in ("number", "share"):
         array = array.cast(pa.float64())
         return pc.if_else(pc.fill_null(pc.is_finite(array), False), array, pa.scalar(None, pa.float64()))
     if kind in ("whole", "time") and pa.types.is_floating(array.type):

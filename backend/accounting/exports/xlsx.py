@@ -33,11 +33,12 @@ FORMATS = {
     "id": "@",
     "whole": "#,##0",
     "number": "#,##0.00",
+    "share": "0.0%",
     "time": "yyyy-mm-dd hh:mm:ss",
     "day": "yyyy-mm-dd",
     "flag": "General",
 }
-WIDTHS = {"text": 22, "id": 22, "whole": 12, "number": 14, "time": 20, "day": 12, "flag": 8}
+WIDTHS = {"text": 22, "id": 22, "whole": 12, "number": 14, "share": 12, "time": 20, "day": 12, "flag": 8}
 
 
 @dataclass(frozen=True)

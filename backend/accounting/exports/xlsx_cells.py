@@ -101,6 +101,7 @@ _MAKERS: dict[Kind, Callable[[pa.Array, int, str], pa.Array]] = {
     "text": _texts,
     "whole": _whole,
     "number": _numbers,
+    "share": _numbers,
     "time": _times,
     "day": _days,
     "id": _ids,

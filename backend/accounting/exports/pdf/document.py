@@ -22,7 +22,7 @@ GAP = 8.0  # between columns
 NARROWEST = 24.0
 MEASURED = 500  # rows that decide on the widths
 INK, QUIET, LINE, STRIPE = HexColor("#171A21"), HexColor("#5F6878"), HexColor("#C6CBD5"), HexColor("#F5F6F8")
-RIGHT = frozenset({"whole", "number", "id"})
+RIGHT = frozenset({"whole", "number", "share", "id"})
 
 
 def write(sheet: Sheet, stream: BinaryIO) -> None:
@@ -209,6 +209,8 @@ def _words(values: pa.ChunkedArray, column: Column, zone: str) -> list[str]:
     found = values.to_pylist()
     if column.kind == "number":
         return ["–" if value is None else f"{value:,.2f}" for value in found]
+    if column.kind == "share":
+        return ["–" if value is None else f"{100 * value:.1f} %" for value in found]
     if column.kind == "whole":
         return ["–" if value is None else f"{value:,}" for value in found]
     if column.kind == "time":
