@@ -19,7 +19,12 @@ QUESTION = Question(
 ANSWER = Answer(
     question=QUESTION,
     table=pa.table(
-        {"day": ["2026-03-01"], "user": pa.array(["ada"]).dictionary_encode(), "cpu_hours": [1.5], "cpu_efficiency": [0.25]}
+        {
+            "day": ["2026-03-01"],
+            "user": pa.array(["ada"]).dictionary_encode(),
+            "cpu_hours": [1.5],
+            "cpu_efficiency": [0.25],
+        }
     ),
     totals={"cpu_hours": 1.5, "cpu_efficiency": None},
     methods={"cpu_hours": "CPUs × time."},
@@ -36,7 +41,7 @@ def written(kind: str) -> bytes:
 
 
 def test_columns_have_the_names_that_were_asked() -> None:
-    assert written("csv").decode().splitlines() == ["day,user,cpu_hours,cpu_efficiency", "2026-03-01,ada,1.5,0.25"]
+    assert written("csv").decode().splitlines() == ["day,user,cpu_hours,cpu_efficiency", '"2026-03-01","ada",1.5,0.25']
 
 
 def test_json_says_what_was_asked_and_of_whose_jobs() -> None:

@@ -11,7 +11,7 @@ from pyarrow import csv
 from backend.accounting.exports.formulas import guard_all
 from backend.accounting.exports.sheet import ARROW, Column, Sheet
 
-# Quotes only where the format needs them: a blank, a quote, a comma, a line end, or nothing at all in the text.
+# Texts stand in quotes, all of them; numbers don't.
 OPTIONS = csv.WriteOptions(include_header=False, batch_size=16_384, quoting_style="needed", eol="\n")
 
 
