@@ -145,10 +145,14 @@ _XDMOD_ROWS = (
     "start_s IS NOT NULL AND end_s IS NOT NULL AND nodes > 0 AND state NOT IN ('REVOKED', 'REQUEUED', 'RESIZING')"
 )
 
-PIECES = (
-    "(SELECT unnest($p_bucket) AS bucket, unnest($p_bucket_s) AS bucket_s, unnest($p_from_s) AS from_s, "
-    "unnest($p_to_s) AS to_s)"
-)
+
+def pieces_sql(prefix: str, pieces: Iterable[tuple[int, int, int, int]]) -> Sql:
+    """A relation of (bucket, bucket_s, from_s, to_s): stretches of time, and when the bucket of each begins."""
+    names = ("bucket", "bucket_s", "from_s", "to_s")
+    columns = list(zip(*pieces, strict=True))
+    picked = ", ".join(f"unnest(${prefix}_{name}) AS {name}" for name in names)
+    values = {f"{prefix}_{name}": list(column) for name, column in zip(names, columns, strict=True)}
+    return Sql(f"(SELECT {picked})", values)
 
 
 def attempts(relation: str, columns: Iterable[str], rows: str, definitions: Definitions = "carme") -> str:
@@ -169,7 +173,7 @@ def atoms(
     raws: tuple[str, ...],
     *,
     rows: str = "true",
-    pieces: str = PIECES,
+    pieces: str,
     definitions: Definitions = "carme",
 ) -> str:
     """SQL of `bucket, *columns, *raws`: contributions, several rows of each attempt; only their sums have a meaning.

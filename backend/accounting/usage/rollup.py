@@ -13,7 +13,7 @@ from datetime import datetime
 import duckdb
 import pyarrow as pa
 
-from backend.accounting.usage.atoms import DIMENSIONS, atoms, quoted
+from backend.accounting.usage.atoms import DIMENSIONS, atoms, pieces_sql, quoted
 from backend.accounting.usage.zones import stretches, zone_of
 
 # Rises with every change of what the roll-up holds: the warehouse then makes it anew.
@@ -48,20 +48,16 @@ def roll_up(con: duckdb.DuckDBPyConnection, zone: str, since_s: int, until_s: in
     days = [day for day in stretches("day", zone_of(zone), since_s, until_s) if day.from_s >= since_s]
     if not days:
         return SCHEMA.empty_table()
-    starts = [day.from_s for day in days]
-    values = {
-        "p_bucket": starts, "p_bucket_s": starts, "p_from_s": starts, "p_to_s": [day.to_s for day in days],
-        "since_s": since_s, "until_s": until_s,
-    }  # fmt: skip
+    pieces = pieces_sql("days", [(day.from_s, day.from_s, day.from_s, day.to_s) for day in days])
     full = LEVELS["full"]
     names = ", ".join(quoted(name) for name in full)
     sums = ", ".join(f"sum({raw})::BIGINT AS {raw}" for raw in SUMS)
     something = " OR ".join(f"{raw} <> 0" for raw in SUMS)
-    parts = atoms("ended", full, SUMS, rows="end_s >= $since_s AND submit_s < $until_s + 86400")
+    parts = atoms("ended", full, SUMS, rows="true", pieces=pieces.text)
     con.execute(
         f"""CREATE OR REPLACE TEMP TABLE rolling AS
             SELECT bucket AS day_s, {names}, {sums} FROM ({parts}) GROUP BY bucket, {names} HAVING {something}""",
-        values,
+        pieces.values,
     )
     selects = []
     for level, dimensions in LEVELS.items():

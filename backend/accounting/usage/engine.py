@@ -1,0 +1,181 @@
+"""The engine's door: ask, drill, look up."""
+
+# ruff: noqa: S608 - the text is put together from the words in this package only; what was asked goes as parameters
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from backend.accounting.usage import capacity, notes
+from backend.accounting.usage.atoms import quoted
+from backend.accounting.usage.cache import Cache
+from backend.accounting.usage.catalogue import CATALOGUE, JOB_SIZES, XDMOD_METHODS, Catalogue
+from backend.accounting.usage.filters import AccountTree
+from backend.accounting.usage.formulas import FORMULAS, OVERLAPPING, QUANTILES, SHARES
+from backend.accounting.usage.groups import Rows, make_groups
+from backend.accounting.usage.plan import Plan, check, plan
+from backend.accounting.usage.question import Answer, Question, Scope
+from backend.accounting.usage.source import Source
+
+Number = float | int | None
+
+
+class Usage:
+    """Every figure of the accounts. Thread-safe and blocking: call it from a thread.
+
+    Methods raise BadQuestion for what makes no sense, whoever asks.
+    """
+
+    def __init__(self, warehouse: Source, zone: str, cache_bytes: int = 64 * 2**20) -> None:
+        """`zone`: the site's, for those who ask without one of their own."""
+        self.warehouse = warehouse
+        self.zone = zone
+        self._answers: Cache[tuple[Question, Scope], Answer] = Cache(cache_bytes)
+        self._trees: Cache[str, AccountTree] = Cache(2**20)
+
+    def catalogue(self) -> Catalogue:
+        return CATALOGUE
+
+    def ask(self, question: Question, scope: Scope) -> Answer:
+        """The answer, from memory when the same was asked of the same accounts."""
+        question = check(question)
+        self.warehouse.refresh()
+        generation = self.warehouse.generation
+        return self._answers.get(
+            generation,
+            (question, scope),
+            lambda: self._answer(question, scope, generation),
+            lambda answer: answer.table.nbytes,
+        )
+
+    def _answer(self, question: Question, scope: Scope, generation: int) -> Answer:
+        began = time.perf_counter()
+        made = plan(question, scope, self.warehouse.rollup_zone)
+        state = self.warehouse.state
+        with self.warehouse.cursor() as con:
+            rows = Rows(scope, question.where, self._tree(con, generation))
+            shares = capacity.shares(con, made, state)
+            raws = make_groups(con, made, rows)
+            table = _table(con, made, shares)
+            totals = self._totals(con, made, scope, raws, shares)
+            said = notes.of(con, made, rows, state, totals=totals, shares=shares)
+        xdmod = XDMOD_METHODS if question.definitions == "xdmod" else {}
+        return Answer(
+            question=question,
+            table=table if question.by else _one_row(totals, question.metrics, table.schema),
+            totals=totals,
+            methods={name: xdmod.get(name, CATALOGUE.metric(name).method) for name in question.metrics},
+            notes=said,
+            as_of_s=notes.as_of_s(state),
+            generation=generation,
+            took_s=time.perf_counter() - began,
+        )
+
+    def _totals(
+        self, con: duckdb.DuckDBPyConnection, made: Plan, scope: Scope, raws: tuple[str, ...], shares: capacity.Shares
+    ) -> dict[str, Number]:
+        sums = dict(zip(raws, _sums(con, raws), strict=True))
+        totals: dict[str, Number] = {}
+        # What is not the sum over groups is asked again without any.
+        apart = (
+            [name for name in made.question.metrics if name in OVERLAPPING or name in QUANTILES]
+            if made.question.by
+            else []
+        )
+        if apart:
+            alone = replace(made.question, metrics=tuple(apart), by=(), order="", limit=None)
+            totals |= self.ask(alone, scope).totals
+        for name in made.question.metrics:
+            if name in totals:
+                continue
+            if name in FORMULAS:
+                totals[name] = FORMULAS[name].value(sums)
+            elif name in SHARES:
+                had = shares.total(name)
+                totals[name] = (sums[SHARES[name][0]] or 0) / had if had else None
+            elif name in QUANTILES:
+                found = con.execute(f"SELECT {name} FROM waits").fetchone()
+                totals[name] = found[0] if found else None
+            else:
+                totals[name] = None
+        return totals
+
+    def _tree(self, con: duckdb.DuckDBPyConnection, generation: int) -> AccountTree:
+        return self._trees.get(generation, "tree", lambda: AccountTree.read(con), lambda _tree: 0)
+
+
+def _sums(con: duckdb.DuckDBPyConnection, raws: Iterable[str]) -> list[int | None]:
+    """Over all groups. No groups: 0, but energy, which is unknown then."""
+    found = con.execute(f"SELECT {', '.join(f'sum({raw})' for raw in raws)} FROM groups").fetchone() or ()
+    return [value if value is not None or raw == "energy_j" else 0 for raw, value in zip(raws, found, strict=True)]
+
+
+def _table(con: duckdb.DuckDBPyConnection, made: Plan, shares: capacity.Shares) -> pa.Table:
+    """The groups with their metrics, in order."""
+    question = made.question
+    sources = ["groups g"]
+    values: dict[str, Any] = {}
+    if set(question.metrics) & set(QUANTILES):
+        on = " AND ".join(f"w.{name} IS NOT DISTINCT FROM g.{name}" for name in _quoted(("bucket", *made.names)))
+        sources.append(f"LEFT JOIN waits w ON {on}")
+    picked = []
+    for name in question.metrics:
+        if name in FORMULAS:
+            picked.append(f"{FORMULAS[name].sql()} AS {name}")
+        elif name in QUANTILES:
+            picked.append(f"w.{name} AS {name}")
+        elif name in SHARES:
+            join = shares.join(name, "cluster" in made.names)
+            sources.append(join.text)
+            values |= join.values
+            picked.append(f"{SHARES[name][0]}::DOUBLE / nullif({name}_had.had_s, 0) AS {name}")
+        else:
+            picked.append(f"NULL::DOUBLE AS {name}")
+    names = "".join(f", g.{name} AS {name}" for name in _quoted(made.names))
+    text = f"SELECT g.bucket AS bucket{names}, {', '.join(picked)} FROM {' '.join(sources)} ORDER BY {_order(made)}"
+    if question.limit is not None:
+        text += f" LIMIT {question.limit:d}"
+    if "job_size" in made.names:
+        values["sizes"] = list(JOB_SIZES)
+    found = con.sql(text, params=values).to_arrow_table()
+    columns: dict[str, pa.ChunkedArray | pa.Array] = {}
+    for name in question.by:
+        if name in made.times:
+            labels = pa.array([bucket.labels[made.times.index(name)] for bucket in made.buckets], pa.string())
+            columns[name] = labels.take(found["bucket"].combine_chunks())
+        else:
+            columns[name] = found[name]
+    return pa.table(columns | {name: found[name] for name in question.metrics})
+
+
+def _quoted(names: Iterable[str]) -> list[str]:
+    return [quoted(name) for name in names]
+
+
+def _order(made: Plan) -> str:
+    """Of our own words: `check` has seen that the order is among what is asked."""
+    question = made.question
+    order: list[str] = []
+    wanted = question.order.removeprefix("-")
+    if wanted:
+        order.append(f"{_sort_key(made, wanted)} {'DESC' if question.order.startswith('-') else 'ASC'} NULLS LAST")
+    order.extend(f"{_sort_key(made, name)} ASC NULLS LAST" for name in question.by if name != wanted)
+    return ", ".join(order) or "1"
+
+
+def _sort_key(made: Plan, name: str) -> str:
+    if name in made.times:
+        return "g.bucket"
+    if name == "job_size":
+        return "list_position($sizes, g.job_size)"
+    return f"g.{quoted(name)}" if name in made.names else name
+
+
+def _one_row(totals: Mapping[str, Number], metrics: Iterable[str], schema: pa.Schema) -> pa.Table:
+    """An answer without dimensions has one row, whatever was found."""
+    return pa.table({name: pa.array([totals[name]], schema.field(name).type) for name in metrics})
