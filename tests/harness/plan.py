@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import secrets
 import socket
 import sys
@@ -60,8 +61,8 @@ def new_plan(folder: Path, *, name: str, expose: tuple[Path, ...], remove_folder
     """A plan with fresh secrets and a free block of ports."""
     if len(str(folder)) > LONGEST_FOLDER:
         raise HarnessError(f"{folder} is too long for Unix sockets: at most {LONGEST_FOLDER} characters.")
-    if not name.isascii() or not name.isalnum() or not name.islower():
-        raise HarnessError(f"Cluster name {name!r}: small letters and digits only.")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
+        raise HarnessError(f"Cluster name {name!r}: small letters, digits, and hyphens between them.")
     return Plan(
         folder=folder, name=name, hostname=f"{name}-host", base_port=_free_base(),
         database_password=secrets.token_hex(12), reader_password=secrets.token_hex(12),
