@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from backend.accounting.usage import Usage
+from backend.accounting.warehouse import Warehouse
 from backend.cluster import SnapshotReader
 from backend.coordinators import Coordinators
 from backend.identity import Identity
@@ -22,6 +24,8 @@ class Services:
     snapshots: SnapshotReader
     launcher: Launcher
     sessions: Sessions
+    warehouse: Warehouse
+    usage: Usage
 
 
 def open_services(settings: Settings) -> Services:
@@ -36,6 +40,7 @@ def open_services(settings: Settings) -> Services:
     launcher = Launcher(settings)
     identity = Identity(settings, db, box)
     identity.coordinates_by(Coordinators(snapshots))
+    warehouse = Warehouse(settings.instance.data_dir / "accounting", settings.accounting.memory_mb)
     return Services(
         settings=settings,
         db=db,
@@ -44,4 +49,6 @@ def open_services(settings: Settings) -> Services:
         snapshots=snapshots,
         launcher=launcher,
         sessions=Sessions(settings, db, box, snapshots, launcher),
+        warehouse=warehouse,
+        usage=Usage(warehouse, settings.instance.time_zone),
     )
