@@ -35,9 +35,11 @@ def _plain(schema: pa.Schema) -> pa.Schema:
 # In the files names are plain text: Parquet has dictionaries of its own, and tables of several files go together.
 PLAIN_JOBS = _plain(JOBS)
 
-# Parquet's encodings: differences where neighbours are close, dictionaries where values come again.
+# Parquet's encodings: differences where neighbours are close, split bytes where numbers are of one size, else
+# dictionaries, since most values come again.
 _DELTA = ("job_id", "submit_s", "origin_s", "eligible_s", "start_s", "end_s", "array_job_id", "db_inx")
-_NO_DICTIONARY = (*_DELTA, "cpu_used_s")
+_SPLIT = ("mem_peak_mb", "energy_j")
+_NO_DICTIONARY = (*_DELTA, *_SPLIT, "cpu_used_s")
 
 
 def plain(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -100,7 +102,7 @@ def write_jobs(folder: Path, cluster: str, month: str, table: pa.Table, usage: s
         table,
         row_group_size=ROW_GROUP,
         use_dictionary=[name for name in table.column_names if name not in _NO_DICTIONARY],
-        column_encoding=dict.fromkeys(_DELTA, "DELTA_BINARY_PACKED"),
+        column_encoding=dict.fromkeys(_DELTA, "DELTA_BINARY_PACKED") | dict.fromkeys(_SPLIT, "BYTE_STREAM_SPLIT"),
     )
     start = pc.min(table["start_s"]).as_py()
     ends = pc.min_max(table["end_s"])

@@ -46,7 +46,12 @@ def roll_up(folder: Path, file: JobsFile, suspends: str | None, zone: str) -> st
     target = folder / path
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("xb") as out:
-        with pq.ParquetWriter(out, table.schema, compression="zstd") as writer:
+        names = [field.name for field in table.schema if pa.types.is_string(field.type)]
+        sums = [field.name for field in table.schema if not pa.types.is_string(field.type)]
+        encodings = dict.fromkeys(sums, "BYTE_STREAM_SPLIT")
+        with pq.ParquetWriter(
+            out, table.schema, compression="zstd", use_dictionary=names, column_encoding=encodings
+        ) as writer:
             for level in pc.unique(table["level"]):  # never two in one row group: readers skip those they don't need
                 writer.write_table(table.filter(pc.equal(table["level"], level)), row_group_size=files.ROW_GROUP)
         out.flush()

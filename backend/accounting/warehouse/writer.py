@@ -217,9 +217,14 @@ class Writer:
 
     # -- commit -------------------------------------------------------------------------------------------------
 
-    def commit(self) -> int:
-        """Make all since the last commit count, at once. Returns the generation."""
-        self._roll_up()
+    def commit(self, *, roll_up: bool = True) -> int:
+        """Make all since the last commit count, at once. Returns the generation.
+
+        Without `roll_up` the roll-up waits for a later commit: for the many commits of a first load. Until then
+        questions are answered from the detail.
+        """
+        if roll_up:
+            self._roll_up()
         for cluster in self._open_changed:
             self._open_files.pop(cluster, None)
             table = self._open[cluster]
