@@ -117,8 +117,6 @@ def jobs_between(
     users = _named("user", person, 3)
     project = alike(draw.integers(0, 5, campaigns)).astype(str)
     home = _joined("/home/", users, "/project", project)
-        np.char.add(np.char.add("/home/", users), "/project"), alike(draw.integers(0, 5, campaigns)).astype(str)
-    )
     columns = {
         "cluster": np.full(rows, cluster, object),
         "job_id": ids,
