@@ -78,7 +78,7 @@ def decode(raw: Raw, names: Names, cluster: str, seen_s: int) -> tuple[pa.Table,
         "start_s": _where(number["time_start"], began),
         "end_s": _where(number["time_end"], ended),
         "seen_s": _where(np.full(count, seen_s), ~ended),
-        "suspended_s": _suspended(number, suspends, ended),
+        "suspended_s": _suspended(number, suspends, ended, end),
         "state": _states.column(number["state"]),
         "user": _either(names.users.column(number["id_assoc"]), names.uids, number["id_user"]),
         "uid": number["id_user"],
@@ -233,15 +233,16 @@ def _suspends(raw: Raw, number: dict[str, _Numbers], cluster: str, end: _Numbers
     )
 
 
-def _suspended(number: dict[str, _Numbers], suspends: pa.Table, ended: npt.NDArray[np.bool_]) -> _Numbers:
-    """Seconds suspended; without intervals (purged apart) what the ended job's row itself says."""
+def _suspended(
+    number: dict[str, _Numbers], suspends: pa.Table, ended: npt.NDArray[np.bool_], end: _Numbers
+) -> _Numbers:
+    """Seconds suspended until `end`; without intervals (purged apart) what the ended job's row itself says."""
     count = len(ended)
     at, start = suspends["at"].to_numpy(), suspends["from_s"].to_numpy()
     total = np.zeros(count, np.int64)
     told = np.zeros(count, bool)
-    stop = pc.fill_null(suspends["to_s"], 0).to_numpy()
-    lasting = np.asarray(pc.is_null(suspends["to_s"]))
-    np.add.at(total, at, np.where(lasting, 0, stop - start))
+    stop = np.where(np.asarray(pc.is_null(suspends["to_s"])), end[at], pc.fill_null(suspends["to_s"], 0).to_numpy())
+    np.add.at(total, at, stop - start)
     told[at] = True
     span = number["time_end"] - number["time_start"]
     alone = ended & ~told & (number["time_suspended"] > 0) & (number["time_suspended"] <= span)

@@ -179,6 +179,6 @@ def _had(row: dict[str, Any]) -> frozenset[str]:
 def _asked(connection: duckdb.DuckDBPyConnection, sql: str, cluster: str, window: Window) -> Iterator[dict[str, Any]]:
     arguments = {"cluster": cluster, "since": window.since_s, "until": window.until_s}
     used = {name: value for name, value in arguments.items() if f"${name}" in sql}
-    reader: pa.RecordBatchReader = connection.execute(sql, used).to_arrow_reader(10_000)
+    reader: pa.RecordBatchReader = connection.sql(sql, params=used).to_arrow_reader(10_000)
     for batch in reader:
         yield from batch.to_pylist()
