@@ -223,6 +223,48 @@ class TruthCheck(Base):
     __table_args__ = (Index("truth_checks_month", "cluster", "month", "id"),)
 
 
+class SavedReport(Base):
+    """A question that is kept: run again whenever it is opened, each time for the rows its reader may see."""
+
+    __tablename__ = "saved_reports"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    owner: Mapped[str] = mapped_column(NAME, index=True)
+    name: Mapped[str] = mapped_column(String(200))
+    question: Mapped[dict[str, Any]]  # see backend.accounting.reports.question
+    chart: Mapped[str] = mapped_column(String(32), default="")
+    visibility: Mapped[str] = mapped_column(String(16))  # private, account, everyone
+    account: Mapped[str] = mapped_column(NAME, default="")  # whose people see it, for "account"
+    created_s: Mapped[int] = mapped_column(BigInteger)
+    changed_s: Mapped[int] = mapped_column(BigInteger)
+    deleted_s: Mapped[int | None] = mapped_column(BigInteger)  # can be brought back for some days
+
+
+class ReportSchedule(Base):
+    """When a report is made by itself, and where it goes. A process that makes it holds the claim."""
+
+    __tablename__ = "report_schedules"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    report_id: Mapped[str] = mapped_column(String(32), index=True)
+    every: Mapped[str] = mapped_column(String(8))  # month (on the 1st), week, day
+    weekday: Mapped[int] = mapped_column(Integer, default=0)  # for "week"; 0 is Monday
+    hour: Mapped[int] = mapped_column(Integer)  # in the zone of instance.time_zone
+    format: Mapped[str] = mapped_column(String(16))
+    way: Mapped[str] = mapped_column(String(8))  # mail, folder
+    addresses: Mapped[list[str]] = mapped_column(JSON, default=list)
+    active: Mapped[bool] = mapped_column(Boolean, default=True)
+    stopped: Mapped[str] = mapped_column(Text, default="")  # why it was stopped by the console
+    due_s: Mapped[int] = mapped_column(BigInteger, index=True)  # the occurrence that is next, or being retried
+    retry_s: Mapped[int | None] = mapped_column(BigInteger)  # of an occurrence that failed: when it is tried again
+    tries: Mapped[int] = mapped_column(Integer, default=0)  # of this occurrence
+    claim: Mapped[str | None] = mapped_column(String(32))
+    claim_until_s: Mapped[int | None] = mapped_column(BigInteger)
+    handing_over_s: Mapped[int | None] = mapped_column(BigInteger)  # since when a mail is under way: never sent twice
+    done_s: Mapped[int | None] = mapped_column(BigInteger)  # when one last went out ...
+    done_due_s: Mapped[int | None] = mapped_column(BigInteger)  # ... and for which occurrence
+    error: Mapped[str] = mapped_column(Text, default="")  # of the newest try, if it failed
+    error_s: Mapped[int | None] = mapped_column(BigInteger)
+
+
 class Audit(Base):
     """One line for each change of state: who did what to what, from where, and how it went."""
 

@@ -136,6 +136,49 @@ def upgrade() -> None:
     with op.batch_alter_table('recovery_codes', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_recovery_codes_person'), ['person'], unique=False)
 
+    op.create_table('report_schedules',
+    sa.Column('id', sa.String(length=32), nullable=False),
+    sa.Column('report_id', sa.String(length=32), nullable=False),
+    sa.Column('every', sa.String(length=8), nullable=False),
+    sa.Column('weekday', sa.Integer(), nullable=False),
+    sa.Column('hour', sa.Integer(), nullable=False),
+    sa.Column('format', sa.String(length=16), nullable=False),
+    sa.Column('way', sa.String(length=8), nullable=False),
+    sa.Column('addresses', sa.JSON(), nullable=False),
+    sa.Column('active', sa.Boolean(), nullable=False),
+    sa.Column('stopped', sa.Text(), nullable=False),
+    sa.Column('due_s', sa.BigInteger(), nullable=False),
+    sa.Column('retry_s', sa.BigInteger(), nullable=True),
+    sa.Column('tries', sa.Integer(), nullable=False),
+    sa.Column('claim', sa.String(length=32), nullable=True),
+    sa.Column('claim_until_s', sa.BigInteger(), nullable=True),
+    sa.Column('handing_over_s', sa.BigInteger(), nullable=True),
+    sa.Column('done_s', sa.BigInteger(), nullable=True),
+    sa.Column('done_due_s', sa.BigInteger(), nullable=True),
+    sa.Column('error', sa.Text(), nullable=False),
+    sa.Column('error_s', sa.BigInteger(), nullable=True),
+    sa.PrimaryKeyConstraint('id')
+    )
+    with op.batch_alter_table('report_schedules', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_report_schedules_due_s'), ['due_s'], unique=False)
+        batch_op.create_index(batch_op.f('ix_report_schedules_report_id'), ['report_id'], unique=False)
+
+    op.create_table('saved_reports',
+    sa.Column('id', sa.String(length=32), nullable=False),
+    sa.Column('owner', sa.String(length=128), nullable=False),
+    sa.Column('name', sa.String(length=200), nullable=False),
+    sa.Column('question', sa.JSON(), nullable=False),
+    sa.Column('chart', sa.String(length=32), nullable=False),
+    sa.Column('visibility', sa.String(length=16), nullable=False),
+    sa.Column('account', sa.String(length=128), nullable=False),
+    sa.Column('created_s', sa.BigInteger(), nullable=False),
+    sa.Column('changed_s', sa.BigInteger(), nullable=False),
+    sa.Column('deleted_s', sa.BigInteger(), nullable=True),
+    sa.PrimaryKeyConstraint('id')
+    )
+    with op.batch_alter_table('saved_reports', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_saved_reports_owner'), ['owner'], unique=False)
+
     op.create_table('sessions',
     sa.Column('id', sa.String(length=32), nullable=False),
     sa.Column('owner', sa.String(length=128), nullable=False),
