@@ -1,6 +1,6 @@
 """What the cluster had: its size over time, and how it split up, by slurmdbd's hourly roll-up."""
 
-
+# ruff: noqa: S608 - the text is put together from the words in this package only; what was asked goes as parameters
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import duckdb
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from backend.accounting.usage.atoms import Sql
+from backend.accounting.usage.atoms import Sql, pieces_sql
 from backend.accounting.usage.formulas import SHARES
 from backend.accounting.usage.plan import Plan
 from backend.accounting.warehouse import WarehouseState
@@ -118,3 +119,27 @@ def _had(edges: Ints, sizes: Sizes, until_s: int | None) -> list[int | None]:
         None if from_s < sizes.at_s[0] else int(seconds)
         for from_s, seconds in zip(edges[:-1], np.diff(grown), strict=True)
     ]
+
+
+_SPLIT = ("alloc", "down", "planned_down", "idle", "planned", "over")
+
+
+def series(con: duckdb.DuckDBPyConnection, plan: Plan, tres: str, clusters: tuple[str, ...]) -> pa.Table:
+    """Of the hours that begin in each bucket; columns as `Usage.capacity` says."""
+    typed = tres + ":"
+    plain = con.execute("SELECT DISTINCT cluster FROM capacity WHERE tres = ?", [tres]).fetchall()
+    pieces = pieces_sql("at", [(each.bucket, each.bucket_s, each.from_s, each.to_s) for each in plan.whole])
+    split = "".join(f", sum({name}_s) / 3600 AS {'allocated' if name == 'alloc' else name}" for name in _SPLIT)
+    text = (
+        "SELECT p.bucket, any_value(p.from_s) AS from_s, count(DISTINCT hour_s) AS hours_known, "
+        f"sum(count)::DOUBLE AS had{split} FROM capacity JOIN {pieces.text} p "
+        "ON hour_s >= p.from_s AND hour_s < p.to_s "
+        # Of GPUs the untyped count is the whole; only where there is none the types are added up.
+        "WHERE (tres = $tres OR (starts_with(tres, $typed) AND NOT list_contains($plain, cluster))) "
+        "AND (len($clusters) = 0 OR list_contains($clusters, cluster)) GROUP BY p.bucket ORDER BY p.bucket"
+    )
+    values = {"tres": tres, "typed": typed, "plain": [name for (name,) in plain], "clusters": list(clusters)}
+    found = con.sql(text, params={**values, **pieces.values}).to_arrow_table()
+    labels = pa.array([bucket.labels[0] for bucket in plan.buckets], pa.string())
+    column = labels.take(found["bucket"].combine_chunks())
+    return found.drop_columns("bucket").add_column(0, plan.times[0], column)

@@ -4,25 +4,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from backend.accounting.usage import capacity, notes
+from backend.accounting.usage import capacity, lookup, notes
 from backend.accounting.usage.atoms import quoted
 from backend.accounting.usage.cache import Cache
-from backend.accounting.usage.catalogue import CATALOGUE, JOB_SIZES, XDMOD_METHODS, Catalogue
+from backend.accounting.usage.capacity import Shares
+from backend.accounting.usage.catalogue import CATALOGUE, JOB_SIZES, TIME, XDMOD_METHODS, Catalogue
+from backend.accounting.usage.drill import ORDERS, Cell, Drill, JobRows, narrow
 from backend.accounting.usage.filters import AccountTree
 from backend.accounting.usage.formulas import FORMULAS, OVERLAPPING, QUANTILES, SHARES
 from backend.accounting.usage.groups import Rows, make_groups
 from backend.accounting.usage.plan import Plan, check, plan
-from backend.accounting.usage.question import Answer, Question, Scope
-from backend.accounting.usage.source import Source
+from backend.accounting.usage.question import Answer, BadQuestion, Question, Scope
+from backend.accounting.usage.source import Source, first_row
 
 Number = float | int | None
+NO_CELL: Cell = {}
 
 
 class Usage:
@@ -53,6 +57,86 @@ class Usage:
             lambda answer: answer.table.nbytes,
         )
 
+    def jobs(
+        self,
+        question: Question,
+        scope: Scope,
+        cell: Cell = NO_CELL,
+        *,
+        order: str = "-submit_s",
+        limit: int | None = 100,
+        offset: int = 0,
+    ) -> JobRows:
+        """The attempts behind one cell of an answer (values of the dimensions that were asked for), or all of it.
+
+        `order`: one of `ORDERS` or a metric that is asked for, with "-" before it for descending.
+        """
+        if (limit is not None and limit < 0) or offset < 0:
+            raise BadQuestion("limit", "Limit and offset can't be negative.")
+        with self._behind(question, scope, cell, order) as (con, drill):
+            total_rows = drill.make(con, order)
+            table = drill.page(con, order, limit, offset)
+            had = capacity.shares(con, plan(drill.alone, scope, None), self.warehouse.state)
+            return JobRows(table, total_rows, drill.sums(con, had))
+
+    @contextmanager
+    def job_reader(
+        self, question: Question, scope: Scope, cell: Cell = NO_CELL, *, order: str = "submit_s", rows: int = 65_536
+    ) -> Iterator[pa.RecordBatchReader]:
+        """All of what `jobs` gives in batches of so many rows, for a file: no more of them is in memory."""
+        with self._behind(question, scope, cell, order) as (con, drill):
+            drill.make(con, order)
+            yield drill.reader(con, order, rows)
+
+    @contextmanager
+    def _behind(
+        self, question: Question, scope: Scope, cell: Cell, order: str
+    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Drill]]:
+        question = check(question)
+        if order.removeprefix("-") not in {*ORDERS, *question.metrics}:
+            raise BadQuestion("order", f"Order jobs by one of the metrics, or by one of {', '.join(ORDERS)}.")
+        narrowed = narrow(question, cell)
+        names = {name: None if value is None else str(value) for name, value in cell.items() if name not in TIME}
+        self.warehouse.refresh()
+        generation = self.warehouse.generation
+        with self.warehouse.cursor() as con:
+            yield con, Drill(narrowed, names, Rows(scope, question.where, self._tree(con, generation)))
+
+    def values(self, dimension: str, scope: Scope, prefix: str = "", limit: int = 50) -> list[str]:
+        """What a dimension's filter can be, of jobs in the scope: those that begin so (in any case), by name."""
+        if CATALOGUE.dimension(dimension, "dimension").kind == "time":
+            raise BadQuestion("dimension", f"{dimension} has no list of values: choose a window.")
+        self.warehouse.refresh()
+        generation = self.warehouse.generation
+        with self.warehouse.cursor() as con:
+            rows = Rows(scope, (), self._tree(con, generation))
+            return lookup.values(con, rows, dimension, prefix, limit, rolled_up=self.warehouse.rollup_zone is not None)
+
+    def capacity(
+        self,
+        since_s: int,
+        until_s: int,
+        bucket: str,
+        *,
+        tres: str = "cpu",
+        zone: str = "UTC",
+        clusters: tuple[str, ...] = (),
+    ) -> pa.Table:
+        """What the clusters (all, where none is named) had of a TRES and how it split up, by hour, day, week, ….
+
+        Columns: the bucket's name (as in an answer), `from_s`, `hours_known` (of the bucket's), and in TRES-hours
+        `had`, `allocated`, `down`, `planned_down`, `idle`, `planned`, `over`. Facts of the cluster, of no person: a
+        scope is not asked for. Only whole hours that slurmdbd has rolled up are in it.
+        """
+        stretch = plan(
+            check(Question(("cpu_hours",), since_s, until_s, by=(bucket,), zone=zone)), Scope(everything=True), None
+        )
+        if not stretch.times:
+            raise BadQuestion("bucket", f"{bucket} is no stretch of time. Choose one of {', '.join(TIME)}.")
+        self.warehouse.refresh()
+        with self.warehouse.cursor() as con:
+            return capacity.series(con, stretch, tres, clusters)
+
     def _answer(self, question: Question, scope: Scope, generation: int) -> Answer:
         began = time.perf_counter()
         made = plan(question, scope, self.warehouse.rollup_zone)
@@ -77,7 +161,7 @@ class Usage:
         )
 
     def _totals(
-        self, con: duckdb.DuckDBPyConnection, made: Plan, scope: Scope, raws: tuple[str, ...], shares: capacity.Shares
+        self, con: duckdb.DuckDBPyConnection, made: Plan, scope: Scope, raws: tuple[str, ...], shares: Shares
     ) -> dict[str, Number]:
         sums = dict(zip(raws, _sums(con, raws), strict=True))
         totals: dict[str, Number] = {}
@@ -99,8 +183,7 @@ class Usage:
                 had = shares.total(name)
                 totals[name] = (sums[SHARES[name][0]] or 0) / had if had else None
             elif name in QUANTILES:
-                found = con.execute(f"SELECT {name} FROM waits").fetchone()
-                totals[name] = found[0] if found else None
+                totals[name] = next(iter(first_row(con, f"SELECT {name} FROM waits")), None)
             else:
                 totals[name] = None
         return totals
@@ -111,11 +194,11 @@ class Usage:
 
 def _sums(con: duckdb.DuckDBPyConnection, raws: Iterable[str]) -> list[int | None]:
     """Over all groups. No groups: 0, but energy, which is unknown then."""
-    found = con.execute(f"SELECT {', '.join(f'sum({raw})' for raw in raws)} FROM groups").fetchone() or ()
+    found = first_row(con, f"SELECT {', '.join(f'sum({raw})' for raw in raws)} FROM groups")
     return [value if value is not None or raw == "energy_j" else 0 for raw, value in zip(raws, found, strict=True)]
 
 
-def _table(con: duckdb.DuckDBPyConnection, made: Plan, shares: capacity.Shares) -> pa.Table:
+def _table(con: duckdb.DuckDBPyConnection, made: Plan, shares: Shares) -> pa.Table:
     """The groups with their metrics, in order."""
     question = made.question
     sources = ["groups g"]

@@ -1,6 +1,5 @@
 """Whose jobs and which: the scope and the filters of a question as conditions with parameters."""
 
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping

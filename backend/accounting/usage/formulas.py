@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from backend.accounting.usage.atoms import quoted
-
 HOUR_S = 3600
 JOULES_A_KWH = 3_600_000
 
@@ -28,15 +26,14 @@ class Formula:
     def counts(self) -> bool:
         return self.by is None and self.per == 1
 
-    def sql(self) -> str:
-        over = " + ".join(
-            f"{quoted(raw)} * {factor}" if factor != 1 else quoted(raw) for raw, factor in self.over.items()
-        )
+    def sql(self, of: str = "") -> str:
+        """An expression on the columns of raw sums, with `of` before each name."""
+        over = " + ".join(f"{of}{raw} * {factor}" if factor != 1 else f"{of}{raw}" for raw, factor in self.over.items())
         if self.counts:
             return over
-        by = f"{quoted(self.by)}::DOUBLE * {self.per}" if self.by else f"{self.per}"
+        by = f"{of}{self.by}::DOUBLE * {self.per}" if self.by else f"{self.per}"
         value = f"({over})::DOUBLE / nullif({by}, 0)"
-        return f"CASE WHEN {quoted(self.known)} <> 0 THEN {value} END" if self.known else value
+        return f"CASE WHEN {of}{self.known} <> 0 THEN {value} END" if self.known else value
 
     def value(self, sums: Mapping[str, int | None]) -> float | int | None:
         if self.known and not sums[self.known]:

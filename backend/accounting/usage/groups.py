@@ -123,7 +123,7 @@ def _from_rollup(plan: Plan, rows: Rows, raws: tuple[str, ...]) -> Sql:
     )
 
 
-def _window(run: tuple[Piece, ...], prefix: str, ended: bool) -> Sql:
+def window_condition(run: tuple[Piece, ...], prefix: str, ended: bool) -> Sql:
     """A first, coarse condition, which the files' statistics understand."""
     since_s, until_s = min(piece.from_s for piece in run), max(piece.to_s for piece in run)
     text = f"submit_s < ${prefix}_until_s" + (f" AND end_s >= ${prefix}_since_s" if ended else "")
@@ -135,7 +135,7 @@ def _from_detail(
     plan: Plan, rows: Rows, raws: tuple[str, ...], run: tuple[Piece, ...], *, prefix: str, ended: bool
 ) -> Sql:
     condition, typed = rows.of_detail(), rows.of_types()
-    window = _window(run, prefix, ended=ended)
+    window = window_condition(run, prefix, ended=ended)
     pieces = pieces_sql(prefix, [(each.bucket, each.bucket_s, each.from_s, each.to_s) for each in run])
     columns = plan.names if not rows.typed or "gpu_type" in plan.names else (*plan.names, "gpu_type")
     text = atoms(
@@ -156,7 +156,7 @@ def _from_detail(
 def _jobs_of_many_rows(plan: Plan, rows: Rows, raws: tuple[str, ...]) -> Sql:
     """Jobs of several attempts or components: each once in a group, so they are counted by their names."""
     condition = rows.of(of_jobs)
-    window = _window(plan.whole, "many", ended=False)
+    window = window_condition(plan.whole, "many", ended=False)
     since = {"many_since_s": plan.buckets[0].from_s}
     pieces = pieces_sql("many", [(each.bucket, each.bucket_s, each.from_s, each.to_s) for each in plan.whole])
     columns = tuple(dict.fromkeys((*plan.names, "cluster", "job_id", "origin_s", "het_job_id")))
@@ -178,7 +178,7 @@ def _make_waits(con: duckdb.DuckDBPyConnection, plan: Plan, rows: Rows) -> None:
     """Makes the temporary table `waits`: bucket, the named dimensions, and each quantile."""
     condition = rows.of(of_jobs)
     pieces = pieces_sql("waits", [(each.bucket, each.bucket_s, each.from_s, each.to_s) for each in plan.whole])
-    window = _window(plan.whole, "waits", ended=False)
+    window = window_condition(plan.whole, "waits", ended=False)
     values = {"waits_since_s": plan.buckets[0].from_s, **window.values}
     some = f"start_s >= $waits_since_s AND {window.text} AND {condition.text}"
     names = "".join(f", b.{quoted(name)}" for name in plan.names)

@@ -13,6 +13,7 @@ from backend.accounting.usage.filters import of_jobs
 from backend.accounting.usage.formulas import SHARES, UNAVAILABLE
 from backend.accounting.usage.groups import Rows
 from backend.accounting.usage.plan import Plan
+from backend.accounting.usage.source import first_row
 from backend.accounting.usage.zones import zone_of
 from backend.accounting.warehouse import WarehouseState
 
@@ -92,9 +93,10 @@ def _notes(
 def _running(con: duckdb.DuckDBPyConnection, plan: Plan, rows: Rows) -> int:
     """Attempts that were running when last seen, inside the window."""
     condition = rows.of(of_jobs)
-    found = con.execute(
+    found = first_row(
+        con,
         "SELECT count(*) FROM jobs WHERE end_s IS NULL AND state IS DISTINCT FROM 'REVOKED' AND start_s < $until_s "
         f"AND greatest(seen_s, start_s + 1) > $since_s AND {condition.text}",
         {"since_s": plan.question.since_s, "until_s": plan.question.until_s, **condition.values},
-    ).fetchone()
-    return int(found[0]) if found else 0
+    )
+    return int(found[0])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 import duckdb
 
@@ -25,3 +26,9 @@ class Source(Protocol):
     def refresh(self) -> bool: ...
 
     def cursor(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]: ...
+
+
+def first_row(con: duckdb.DuckDBPyConnection, text: str, values: Mapping[str, Any] | None = None) -> tuple[Any, ...]:
+    """Of a statement that gives one row or none (then: an empty tuple). Takes all, so that the connection is free."""
+    found: list[tuple[Any, ...]] = con.execute(text, values).fetchall()
+    return found[0] if found else ()

@@ -1,0 +1,215 @@
+"""The jobs behind a figure: each attempt with what it adds, so that the rows sum to the figure exactly."""
+
+# ruff: noqa: S608 - the text is put together from the words in this package only; what was asked goes as parameters
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from backend.accounting.model import JOBS
+from backend.accounting.usage.atoms import KEY, RAW, Sql, atoms, attempts, pieces_sql, quoted
+from backend.accounting.usage.capacity import Shares
+from backend.accounting.usage.catalogue import TIME
+from backend.accounting.usage.filters import cell_condition, of_atoms, of_jobs
+from backend.accounting.usage.formulas import FORMULAS, QUANTILES, SHARES, Formula, raws_of
+from backend.accounting.usage.groups import Rows, window_condition
+from backend.accounting.usage.plan import Piece
+from backend.accounting.usage.question import BadQuestion, Question
+from backend.accounting.usage.source import first_row
+from backend.accounting.usage.zones import stretches, zone_of
+
+Cell = Mapping[str, str | int | None]
+
+ADDED = "added_"  # before the name of a raw sum: JOBS has columns of the same names
+FEW = 1000  # rows that are looked up by their numbers
+
+# What rows can be put in order by, besides the metrics that are asked for.
+ORDERS = (
+    "submit_s", "eligible_s", "start_s", "end_s", "job_id", "job_name", "cluster", "user", "account", "partition",
+    "qos", "state", "nodes", "cpus", "gpus", "mem_mb", "time_limit_s", "array_job_id",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class JobRows:
+    """`table`: the columns of `model.JOBS`, then each asked metric's contribution (of a mean or a share: the row's
+    own value), then the whole numbers behind them (`added_cpu_s`, …), whose sums divided once are the figures.
+
+    `total_rows` and `sums` are of all rows, not only of those in the table.
+    """
+
+    table: pa.Table
+    total_rows: int
+    sums: dict[str, float | int | None]
+
+
+def narrow(question: Question, cell: Cell) -> Question:
+    """The question with its window cut to the cell's stretch of time. Raises BadQuestion for what is no cell."""
+    since_s, until_s = question.since_s, question.until_s
+    for name, value in cell.items():
+        if name not in question.by:
+            raise BadQuestion("cell", f"{name} is not among the dimensions that are asked for.")
+        if name not in TIME:
+            continue
+        found = [
+            each
+            for each in stretches(name, zone_of(question.zone), question.since_s, question.until_s)
+            if each.label == value
+        ]
+        if not found:
+            raise BadQuestion("cell", f"There is no {name} {value!s:.40} in the window.")
+        since_s, until_s = max(since_s, found[0].from_s), min(until_s, found[0].to_s)
+    if until_s <= since_s:
+        raise BadQuestion("cell", "These stretches of time have nothing in common.")
+    return replace(question, since_s=since_s, until_s=until_s)
+
+
+@dataclass(frozen=True)
+class Drill:
+    """One cell of a checked question, already narrowed to its time."""
+
+    question: Question
+    cell: Mapping[str, str | None]  # its dimensions but those of time
+    rows: Rows
+
+    @property
+    def raws(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(raw for metric in self.question.metrics for raw in raws_of(metric)))
+
+    def contributions(self, extra: tuple[str, ...] = ()) -> Sql:
+        """SQL of the key, `extra` columns and the raw sums of each attempt that adds anything."""
+        question = self.question
+        piece = Piece(0, question.since_s, question.since_s, question.until_s)
+        until = window_condition((piece,), "drill", ended=False)
+        window = Sql(
+            f"{until.text} AND (end_s >= $drill_since_s OR end_s IS NULL)",
+            {**until.values, "drill_since_s": question.since_s},
+        )
+        plain = {name: value for name, value in self.cell.items() if name != "gpu_type"}
+        typed = {name: value for name, value in self.cell.items() if name == "gpu_type"}
+        conditions = [window, self.rows.of_detail(), cell_condition(plain, of_jobs)]
+        after = [self.rows.of_types(), _prefixed(cell_condition(typed, of_atoms))]
+        pieces = pieces_sql("drill", [(0, piece.bucket_s, piece.from_s, piece.to_s)])
+        by_type = bool(typed) or self.rows.typed
+        columns = tuple(dict.fromkeys((*KEY, *extra, *(["gpu_type"] if by_type else []))))
+        rows = " AND ".join(f"({each.text})" for each in conditions)
+        text = atoms("jobs", columns, self.raws, rows=rows, pieces=pieces.text, definitions=question.definitions)
+        keys = ", ".join(quoted(name) for name in dict.fromkeys((*KEY, *extra)))
+        sums = "".join(f", sum({raw})::BIGINT AS {raw}" for raw in self.raws)
+        condition = " AND ".join(each.text for each in after)
+        values: dict[str, Any] = dict(pieces.values)
+        for each in (*conditions, *after):
+            values |= each.values
+        summed = f"SELECT {keys}{sums} FROM ({text}) WHERE {condition} GROUP BY {keys}"
+        if "jobs" in self.raws and question.definitions == "carme":
+            summed = self._with_jobs_of_many_rows(summed, rows, pieces.text)
+        something = " OR ".join(f"{raw} <> 0" for raw in self.raws) or "false"
+        return Sql(f"SELECT * FROM ({summed}) WHERE {something}", values)
+
+    def _with_jobs_of_many_rows(self, summed: str, rows: str, pieces: str) -> str:
+        """A job of several attempts or components is counted on the first of them that is there."""
+        columns = (*KEY, "origin_s", "het_job_id", "attempt", "last_attempt")
+        some = f"({rows}) AND (attempt > 1 OR NOT last_attempt OR het_job_id IS NOT NULL)"
+        many = f"""
+            SELECT b.cluster, b.job_id, b.submit_s, 1 AS extra
+            FROM ({attempts("jobs", columns, some)}) b JOIN {pieces} p
+              ON b.begin_s < p.to_s AND greatest(b.stop_s, b.begin_s + 1) > p.from_s
+            QUALIFY row_number() OVER (PARTITION BY b.cluster, coalesce(b.het_job_id, b.job_id), b.origin_s
+                                       ORDER BY b.submit_s, b.job_id) = 1"""
+        return f"""
+            SELECT g.* REPLACE (g.jobs + coalesce(m.extra, 0) AS jobs)
+            FROM ({summed}) g LEFT JOIN ({many}) m USING (cluster, job_id, submit_s)"""
+
+    @property
+    def alone(self) -> Question:
+        """The question without groups, of the cell's cluster: what the cluster had is not a matter of other filters."""
+        cluster = self.cell.get("cluster")
+        where = (("cluster", (cluster,)),) if cluster is not None else self.question.where
+        return replace(self.question, by=(), where=where, order="", limit=None)
+
+    def make(self, con: duckdb.DuckDBPyConnection, order: str = "") -> int:
+        """Makes the temporary table `contributions`; returns how many rows it has."""
+        wanted = order.removeprefix("-")
+        found = self.contributions((wanted,) if wanted in ORDERS and wanted not in KEY else ())
+        con.execute(f"CREATE OR REPLACE TEMP TABLE contributions AS {found.text}", found.values)
+        return int(first_row(con, "SELECT count(*) FROM contributions")[0])
+
+    def page(self, con: duckdb.DuckDBPyConnection, order: str, limit: int | None, offset: int) -> pa.Table:
+        """So many rows of `contributions` with all that is known of them."""
+        end = f" LIMIT {limit:d}" if limit is not None else ""
+        con.execute(
+            "CREATE OR REPLACE TEMP TABLE page AS SELECT *, row_number() OVER () AS place FROM "
+            f"(SELECT * FROM contributions ORDER BY {self._order(order)}{end} OFFSET {offset:d})"
+        )
+        found = first_row(con, "SELECT list(DISTINCT job_id), min(submit_s), max(submit_s) FROM page")
+        job_ids, first_s, last_s = found if found[0] else ([], 0, 0)
+        # Few rows are found by the files' statistics; many by joining.
+        near = "jobs.job_id IN (SELECT unnest($job_ids)) AND " if len(job_ids) <= FEW else ""
+        values = {"first_s": first_s, "last_s": last_s} | ({"job_ids": job_ids} if near else {})
+        text = (
+            f"{self._shown('page')} WHERE {near}jobs.submit_s >= $first_s AND jobs.submit_s <= $last_s ORDER BY c.place"
+        )
+        return con.sql(text, params=values).to_arrow_table()
+
+    def reader(self, con: duckdb.DuckDBPyConnection, order: str, rows: int) -> pa.RecordBatchReader:
+        """All of `contributions` with all that is known of them."""
+        return con.sql(f"{self._shown('contributions')} ORDER BY {self._order(order, 'c.')}").to_arrow_reader(rows)
+
+    def _order(self, order: str, of: str = "") -> str:
+        wanted = order.removeprefix("-")
+        key = f"{of}{quoted(wanted)}" if wanted in ORDERS else f"({_own_value(wanted, of)})"
+        way = "DESC" if order.startswith("-") else "ASC"
+        return f"{key} {way} NULLS LAST, {of}cluster, {of}submit_s DESC, {of}job_id DESC"
+
+    def _shown(self, relation: str) -> str:
+        columns = ", ".join(f"jobs.{quoted(name)}" for name in JOBS.names)
+        metrics = "".join(f", {_own_value(name, 'c.')} AS {quoted(name)}" for name in self.question.metrics)
+        raws = "".join(f", c.{raw} AS {ADDED}{raw}" for raw in self.raws)
+        return f"SELECT {columns}{metrics}{raws} FROM jobs JOIN {relation} c USING (cluster, job_id, submit_s)"
+
+    def sums(self, con: duckdb.DuckDBPyConnection, had: Shares) -> dict[str, float | int | None]:
+        """The figures that the rows of `contributions` make."""
+        picked = ", ".join(f"sum({raw})" for raw in self.raws) or "NULL"
+        found = first_row(con, f"SELECT {picked} FROM contributions")
+        sums = {
+            raw: value if value is not None or raw == "energy_j" else 0
+            for raw, value in zip(self.raws, found, strict=False)
+        }
+        figures: dict[str, float | int | None] = {}
+        for metric in self.question.metrics:
+            if metric in FORMULAS:
+                figures[metric] = FORMULAS[metric].value(sums)
+            elif metric in SHARES:
+                size = had.total(metric)
+                figures[metric] = sums[SHARES[metric][0]] / size if size else None
+            elif metric in QUANTILES:
+                share = QUANTILES[metric]
+                text = f"SELECT quantile_cont(wait_s, {share}) FROM contributions WHERE waits <> 0"
+                figures[metric] = first_row(con, text)[0]
+            else:
+                figures[metric] = None
+        return figures
+
+
+def _own_value(metric: str, of: str) -> str:
+    """Of one row: its contribution, or its own share or mean; of a share of the cluster, its TRES-hours."""
+    if metric in FORMULAS:
+        return FORMULAS[metric].sql(of)
+    if metric in SHARES:
+        return Formula({SHARES[metric][0]: 1}, per=3600).sql(of)
+    return f"CASE WHEN {of}waits <> 0 THEN {of}wait_s::DOUBLE END" if raws_of(metric) else "NULL::DOUBLE"
+
+
+def _prefixed(condition: Sql) -> Sql:
+    """Under names of its own: two conditions on cells meet in one statement."""
+    return Sql(
+        condition.text.replace("$cell_", "$type_cell_"),
+        {name.replace("cell_", "type_cell_"): value for name, value in condition.values.items()},
+    )
+
+
+assert set(raws_of("jobs")) <= set(RAW)  # noqa: S101
