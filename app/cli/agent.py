@@ -1,0 +1,63 @@
+"""`carme agent`: what the agent sees of this machine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import Any
+
+from app.cli.common import WrongUse, add_common
+from backend.agent.sampler import Sample, Sampler, as_json
+
+FIRST_S = 1.0
+"""How long before the first sample the counters are looked at, so that it has rates too."""
+
+
+def add_parser(commands: Any) -> None:
+    """Register the command."""
+    parser = commands.add_parser("agent", help="this machine's telemetry", description="What the agent sees here.")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    sample = actions.add_parser(
+        "sample",
+        help="one sample of this machine as JSON",
+        description="One sample of this machine as JSON: GPUs, jobs, host. What can't be had is null, and `missing` "
+        "says why. With --every or --count, one line a sample.",
+    )
+    sample.add_argument("--job", type=int, action="append", metavar="ID", help="only this job; may repeat")
+    sample.add_argument("--every", type=float, metavar="S", help="go on, a sample every S seconds")
+    sample.add_argument("--count", type=int, metavar="N", help="end after N samples (with --every alone: never)")
+    add_common(sample)
+    sample.set_defaults(run=run_sample)
+
+
+def run_sample(options: argparse.Namespace) -> int:
+    """Print samples; 1 when a job that was asked for is not here at the end."""
+    if options.every is not None and not 0.1 <= options.every <= 86_400:
+        raise WrongUse("--every wants seconds, from 0.1 to a day")
+    if options.count is not None and options.count < 1:
+        raise WrongUse("--count wants at least 1")
+    single = options.every is None and options.count is None
+    every_s = options.every if options.every is not None else 10.0
+    sampler = Sampler(jobs=options.job)
+    try:
+        sampler.sample()
+        due_s = time.monotonic() + min(FIRST_S, every_s)
+        left = options.count or (1 if single else None)
+        while True:
+            time.sleep(max(0.0, due_s - time.monotonic()))
+            sample = sampler.sample()
+            print(as_json(sample, indent=2 if single else None), flush=True)
+            left = left and left - 1
+            if left == 0:
+                return _status(sample, options.job or [])
+            due_s = max(due_s + every_s, time.monotonic())
+    finally:
+        sampler.close()
+
+
+def _status(sample: Sample, wanted: list[int]) -> int:
+    absent = [job for job in wanted if f"job.{job}" in sample.missing]
+    for job in absent:
+        print(f"carme: job {job}: {sample.missing[f'job.{job}']}", file=sys.stderr)
+    return 1 if absent else 0

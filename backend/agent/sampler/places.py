@@ -1,0 +1,154 @@
+"""Where this node's jobs are: their cgroup folders in every layout Slurm has had, or their processes.
+
+cgroup v2   `…/system.slice/[NODE_]slurmstepd.scope/job_<id>/`, since Slurm 26.05 named by SLUID (`s5K1KKYAYG5D00`)
+cgroup v1   `<controller>/slurm[_NODE]/uid_<uid>/job_<id>/`
+neither     what descends from the job's slurmstepd, and own processes with SLURM_JOB_ID in their environment
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .processes import STEP_TITLE, Process, Processes, tree
+from .reading import text
+
+_SLUID = re.compile(r"s[0-9A-HJKMNP-TV-Z]{13}")
+"""Base 32 by Crockford, which has no I, L, O, U."""
+_CONTROLLERS = frozenset(["cpu", "cpuacct", "cpuset", "memory", "blkio", "pids", "freezer", "devices"])
+
+
+@dataclass(frozen=True)
+class Place:
+    """A job on this node. `folders` are by v1 controller, or `unified`; empty where processes are all there is."""
+
+    job_id: int | None
+    sluid: str | None
+    source: str
+    folders: Mapping[str, str] = field(default_factory=dict)
+    pids: frozenset[int] = frozenset()
+
+
+def find(root: str, processes: Processes) -> tuple[list[Place], dict[int, Process] | None]:
+    """All jobs, and the process table when it had to be read."""
+    unified, controllers = _mounts(root)
+    places = _unified(unified, processes) or _by_controller(controllers, processes)
+    if places:
+        return places, None
+    table = processes.all()
+    return _by_process(table, processes), table
+
+
+def _mounts(root: str) -> tuple[str | None, dict[str, str]]:
+    """Where cgroup v2 is mounted, and each controller of v1."""
+    prefix = root.rstrip("/")
+    unified: str | None = None
+    controllers: dict[str, str] = {}
+    try:
+        lines = text(f"{prefix}/proc/self/mounts").splitlines()
+    except OSError:
+        return None, {}
+    for line in lines:
+        fields = line.split()
+        if len(fields) > 3 and fields[2] == "cgroup2":
+            unified = prefix + fields[1]
+        elif len(fields) > 3 and fields[2] == "cgroup":
+            for controller in _CONTROLLERS.intersection(fields[3].split(",")):
+                controllers.setdefault(controller, prefix + fields[1])
+    return unified, controllers
+
+
+def _unified(mount: str | None, processes: Processes) -> list[Place]:
+    if mount is None:
+        return []
+    found = []
+    for folder in sorted(glob.glob(f"{glob.escape(mount)}/system.slice/*slurmstepd.scope/*/")):  # noqa: PTH207 - hot
+        name = folder.rstrip("/").rpartition("/")[2]
+        pids = members(folder)
+        if re.fullmatch(r"job_\d+", name):
+            found.append(Place(int(name[4:]), None, "cgroup v2", {"unified": folder}, pids))
+        elif _SLUID.fullmatch(name):
+            found.append(Place(_job_of(folder, pids, processes), name, "cgroup v2", {"unified": folder}, pids))
+    return found
+
+
+def _by_controller(controllers: Mapping[str, str], processes: Processes) -> list[Place]:
+    folders: dict[int, dict[str, str]] = {}
+    for controller, mount in controllers.items():
+        for folder in glob.glob(f"{glob.escape(mount)}/slurm*/uid_*/job_*/"):  # noqa: PTH207 - hot
+            name = folder.rstrip("/").rpartition("_")[2]
+            if name.isdigit():
+                folders.setdefault(int(name), {})[controller] = folder
+    found = []
+    for number, by in sorted(folders.items()):
+        pids = {pid for folder in set(by.values()) for pid in members(folder)}
+        # v1 keeps the step's daemon among its processes
+        steps = {pid for pid in pids if STEP_TITLE.match(processes.title(pid)) and processes.uid(pid) == 0}
+        found.append(Place(number, None, "cgroup v1", by, frozenset(pids - steps)))
+    return found
+
+
+def members(folder: str) -> frozenset[int]:
+    """Every process in a folder and below. Slurm's own step daemon (v2: in folders `slurm`) is none of the job's."""
+    found: set[int] = set()
+    for here, below, _ in os.walk(folder):
+        below[:] = [name for name in below if name != "slurm"]
+        try:
+            found.update(int(line) for line in text(f"{here}/cgroup.procs").split())
+        except OSError:  # the step has just ended
+            continue
+    return frozenset(found)
+
+
+def _job_of(folder: str, pids: frozenset[int], processes: Processes) -> int | None:
+    """The job's number of a folder named by SLUID: from root's slurmstepd in it, else from an own process's
+    environment. Nobody else's process is believed: it could name another's job."""
+    daemons = glob.glob(f"{glob.escape(folder)}step_*/slurm/cgroup.procs")  # noqa: PTH207 - hot
+    for path in daemons:
+        try:
+            found = [int(line) for line in text(path).split()]
+        except OSError:
+            continue
+        for pid in found:
+            titled = STEP_TITLE.match(processes.title(pid))
+            if titled and processes.uid(pid) == 0:
+                return int(titled[1])
+    for pid in sorted(pids):
+        number = processes.named_job(pid) if processes.uid(pid) == os.geteuid() else None
+        if number is not None:
+            return number
+    return None
+
+
+def _by_process(table: Mapping[int, Process], processes: Processes) -> list[Place]:
+    """Root's step daemons tell the jobs (or ours, where Slurm runs as one person), their trees the processes: those
+    of the job's own user. An own process that left the tree is known by its environment."""
+    daemons: dict[int, dict[int, int]] = {}
+    for process in table.values():
+        if not process.command.startswith("slurmstepd"):
+            continue
+        titled, uid = STEP_TITLE.match(processes.title(process.pid)), processes.uid(process.pid)
+        if titled and uid in (0, os.geteuid()):
+            daemons.setdefault(int(titled[1]), {})[process.pid] = uid or 0
+    stepped = {pid for steps in daemons.values() for pid in steps}
+    jobs: dict[int, set[int]] = {}
+    for number, steps in daemons.items():
+        trusted = [pid for pid, uid in steps.items() if uid == 0] or list(steps)
+        below = tree(trusted, table) - stepped
+        jobs[number] = _of_one_user(below, table, processes, trusted)
+    taken = {pid for pids in jobs.values() for pid in pids} | stepped
+    for pid, number in processes.named_jobs(table).items():
+        if pid not in taken:
+            jobs.setdefault(number, set()).add(pid)
+    return [Place(number, None, "processes", {}, frozenset(pids)) for number, pids in sorted(jobs.items())]
+
+
+def _of_one_user(pids: set[int], table: Mapping[int, Process], processes: Processes, daemons: list[int]) -> set[int]:
+    """Those of the user whom the step daemon's own children belong to."""
+    uids = {pid: processes.uid(pid) for pid in pids}
+    firsts = [uids[pid] for pid in sorted(pids) if table[pid].parent in daemons and uids[pid] is not None]
+    owner = next((uid for uid in firsts if uid != 0), firsts[0] if firsts else None)
+    return {pid for pid in pids if uids[pid] is not None and uids[pid] == owner}

@@ -1,0 +1,165 @@
+"""Processes as /proc tells of them: whose they are, what job they belong to, what they have used."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from .reading import text
+
+STEP_TITLE = re.compile(r"slurmstepd: \[(\d+)(?:\+\d+)?\.")
+"""How slurmstepd names itself: `slurmstepd: [1234.batch]`, `[1234+0.0]` in a heterogeneous job."""
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class Process:
+    """One line of /proc/PID/stat, as far as it matters. `start` tells a reused pid."""
+
+    pid: int
+    parent: int
+    command: str
+    start: int
+    threads: int
+    cpu_s: float
+    """User and system time of its own."""
+    reaped_cpu_s: float
+    """The same of its children that ended and were waited for."""
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """What stays the same as long as it is the same process."""
+        return self.pid, self.start
+
+
+class Processes:
+    """The process table under a root folder. Everything about a process that has just ended is None or empty."""
+
+    def __init__(self, root: str) -> None:
+        self._proc = f"{root.rstrip('/')}/proc"
+        self._named: dict[tuple[int, int, str], int | None] = {}
+
+    def all(self) -> dict[int, Process]:
+        """Every process that can be seen."""
+        found = (self.one(int(name)) for name in os.listdir(self._proc) if name.isdigit())  # noqa: PTH208 - hot
+        return {process.pid: process for process in found if process is not None}
+
+    def named_jobs(self, table: Mapping[int, Process]) -> dict[int, int]:
+        """The job each of this user's processes has in its environment, if any. Looked up once for each program."""
+        known = {}
+        for process in table.values():
+            key = (*process.key, process.command)
+            if key in self._named:
+                known[key] = self._named[key]
+            else:
+                known[key] = self.named_job(process.pid) if self.uid(process.pid) == os.geteuid() else None
+        self._named = known
+        return {pid: number for (pid, _, _), number in known.items() if number is not None}
+
+    def named_job(self, pid: int) -> int | None:
+        """SLURM_JOB_ID of its environment."""
+        number = self.environment(pid).get("SLURM_JOB_ID", "")
+        return int(number) if number.isascii() and number.isdigit() else None
+
+    def one(self, pid: int) -> Process | None:
+        """One process."""
+        try:
+            before, _, after = text(f"{self._proc}/{pid}/stat").rpartition(")")
+        except OSError:
+            return None
+        fields = after.split()
+        if len(fields) < 20:
+            return None
+        utime, stime, cutime, cstime = (int(field) for field in fields[11:15])
+        return Process(
+            pid=pid,
+            parent=int(fields[1]),
+            command=before.partition("(")[2],
+            start=int(fields[19]),
+            threads=int(fields[17]),
+            cpu_s=(utime + stime) / _TICKS_PER_S,
+            reaped_cpu_s=(cutime + cstime) / _TICKS_PER_S,
+        )
+
+    def uid(self, pid: int) -> int | None:
+        """Its effective user. From `status`: the folder of a process that may not be dumped belongs to root."""
+        for line in self._text(pid, "status").splitlines():
+            if line.startswith("Uid:"):
+                return int(line.split()[2])
+        return None
+
+    def title(self, pid: int) -> str:
+        """Its command line, the arguments divided by spaces."""
+        return self._text(pid, "cmdline").replace("\0", " ").strip()
+
+    def environment(self, pid: int) -> dict[str, str]:
+        """What it was started with; empty where this process may not look."""
+        pairs = (entry.partition("=") for entry in self._text(pid, "environ").split("\0"))
+        return {name: value for name, _, value in pairs if name}
+
+    def anonymous_bytes(self, pid: int) -> int:
+        """Resident memory without file pages and shared memory, which several processes would count."""
+        fields = self._text(pid, "statm").split()
+        return max(0, int(fields[1]) - int(fields[2])) * _PAGE_BYTES if len(fields) > 2 else 0
+
+    def block_bytes(self, pid: int) -> tuple[int, int] | None:
+        """Read from and written to block devices; None where this process may not look."""
+        values = dict(line.split(": ", 1) for line in self._text(pid, "io").splitlines() if ": " in line)
+        if "read_bytes" not in values:
+            return None
+        written = int(values.get("write_bytes", 0)) - int(values.get("cancelled_write_bytes", 0))
+        return int(values["read_bytes"]), max(0, written)
+
+    def network_space(self, pid: int | str) -> str | None:
+        """The network namespace; None where this process may not look."""
+        try:
+            return os.readlink(f"{self._proc}/{pid}/ns/net")  # noqa: PTH115 - no file is opened
+        except OSError:
+            return None
+
+    def network_text(self, pid: int) -> str:
+        """Its network devices' counters."""
+        return self._text(pid, "net/dev")
+
+    def _text(self, pid: int, name: str) -> str:
+        try:
+            return text(f"{self._proc}/{pid}/{name}")
+        except OSError:
+            return ""
+
+
+def tree(roots: Iterable[int], table: Mapping[int, Process]) -> set[int]:
+    """The processes below these, without them."""
+    children: dict[int, list[int]] = {}
+    for process in table.values():
+        children.setdefault(process.parent, []).append(process.pid)
+    waiting = list(roots)
+    found: set[int] = set()
+    while waiting:
+        for pid in children.get(waiting.pop(), ()):
+            if pid not in found:
+                found.add(pid)
+                waiting.append(pid)
+    return found
+
+
+class Tally:
+    """CPU time of a changing set of processes, never falling when one ends."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[int, int], Process] = {}
+        self._ended_s = 0.0
+
+    def cpu_s(self, now: Mapping[int, Process]) -> float:
+        """All they have used. A child that ended is in the time its parent waited for, if that one is still ours;
+        of others what was last seen is kept."""
+        alive = {process.key: process for process in now.values()}
+        last_pids = {process.pid: process.key for process in self._last.values()}
+        for key, process in self._last.items():
+            if key not in alive and last_pids.get(process.parent) not in alive:
+                self._ended_s += process.cpu_s + process.reaped_cpu_s
+        self._last = alive
+        return self._ended_s + sum(process.cpu_s + process.reaped_cpu_s for process in alive.values())
