@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from backend.accounting.sync import Accountant
 from backend.cluster.clock import Clock, Kicks, Task
 from backend.cluster.local import LocalScheduler
 from backend.cluster.looks import Looks
@@ -99,9 +100,14 @@ def run_collector(settings: Settings) -> None:
             return
         db = Database(settings.store.url)
         db.upgrade()
+        accountant = Accountant(settings, SnapshotReader(folder), db)
+        accounts = threading.Thread(target=accountant.run, args=(stop,), name="accounts")
+        accounts.start()
         try:
             Collector(scheduler, folder, partial(session_jobs, db, cluster)).run(stop)
         finally:
+            stop.set()
+            accounts.join()
             db.close()
 
 

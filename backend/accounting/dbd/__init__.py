@@ -5,6 +5,7 @@ from __future__ import annotations
 from backend.accounting.dbd.connection import Connection, DatabaseAway, DatabaseRefuses, SourceError
 from backend.accounting.dbd.reader import Batch, Reader
 from backend.accounting.dbd.schema import NotSlurmdbd, Schema, read_schema
+from backend.accounting.dbd.source import SlurmdbdSource
 
 __all__ = [
     "Batch",
@@ -14,6 +15,7 @@ __all__ = [
     "NotSlurmdbd",
     "Reader",
     "Schema",
+    "SlurmdbdSource",
     "SourceError",
     "read_schema",
 ]

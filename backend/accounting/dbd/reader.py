@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,7 @@ import pyarrow.compute as pc
 
 from backend.accounting import model
 from backend.accounting.dbd import small
+from backend.accounting.dbd.ahead import ahead_of
 from backend.accounting.dbd.bulk import BIG, ChunkTooLarge, Field, read
 from backend.accounting.dbd.connection import Connection, SourceError
 from backend.accounting.dbd.decode import decode
@@ -23,6 +23,7 @@ from config.sections import Slurmdbd
 
 SPAN_ROWS = 20_000  # rows of one statement of a first load
 KEYS_ROWS = 4_000  # rows asked by their keys in one statement
+CHUNKS_AHEAD = 4  # of a first load, read but not yet used
 NEVER = 2**62
 
 
@@ -98,6 +99,20 @@ class Reader:
         )
         return int(found[0][0])
 
+    def estimated_rows(self, cluster: str) -> int:
+        """About how many rows there are, as the server guesses without counting."""
+        return self._number(
+            "SELECT table_rows FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = %s",
+            (f"{cluster}_job_table",),
+        ) or 0
+
+    def oldest_usage_s(self, cluster: str) -> int | None:
+        """The first month of slurmdbd's own monthly roll-up, which outlives purged jobs."""
+        if not self.schema.has(cluster, "usage_month_table", "time_start"):
+            return None
+        table = self.schema.table(cluster, "usage_month_table")
+        return self._number(f"SELECT MIN(time_start) FROM {table} WHERE id_tres = 1 AND alloc_secs > 0")
+
     def rolled_up_s(self, cluster: str) -> int:
         """Until when slurmdbd's hourly roll-up stands; 0 when it never ran."""
         table = self.schema.table(cluster, "last_ran_table")
@@ -126,15 +141,15 @@ class Reader:
                 yield self._decoded(raw, cluster, seen_s)
 
     def load(self, cluster: str, after: int, upto: int, seen_s: int) -> Iterator[Batch]:
-        """All ended rows with after < key <= upto, in order of the key; the next rows are fetched meanwhile."""
-        with ThreadPoolExecutor(1, thread_name_prefix="slurmdbd") as pool:
-            ahead: Future[tuple[Raw, int]] | None = None
-            while after < upto:
-                raw, last = (ahead or pool.submit(self._span, cluster, after, upto)).result()
-                ahead = pool.submit(self._span, cluster, last, upto) if last < upto else None
-                batch = self._decoded(raw, cluster, seen_s)
-                yield Batch(batch.jobs, batch.suspends, last)
-                after = last
+        """All ended rows with after < key <= upto, in order of the key; the next ones are fetched meanwhile."""
+        for raw, last in ahead_of(lambda: self._spans(cluster, after, upto), CHUNKS_AHEAD):
+            batch = self._decoded(raw, cluster, seen_s)
+            yield Batch(batch.jobs, batch.suspends, last)
+
+    def _spans(self, cluster: str, after: int, upto: int) -> Iterator[tuple[Raw, int]]:
+        while after < upto:
+            raw, after = self._span(cluster, after, upto)
+            yield raw, after
 
     def _span(self, cluster: str, after: int, upto: int, rows: int = SPAN_ROWS) -> tuple[Raw, int]:
         edge = self._ahead.rows(
@@ -207,8 +222,8 @@ class Reader:
     def _jobs(self, cluster: str) -> str:
         return self.schema.table(cluster, "job_table")
 
-    def _number(self, sql: str) -> int | None:
-        value = self.connection.rows(sql)[0][0]
+    def _number(self, sql: str, arguments: tuple[object, ...] = ()) -> int | None:
+        value = self.connection.rows(sql, arguments)[0][0]
         return None if value is None else int(value)
 
     def _keys(self, cluster: str, index: str, where: str, arguments: tuple[object, ...]) -> list[int]:
