@@ -8,7 +8,7 @@ from typing import Any
 
 from backend.identity import Viewer
 from backend.services import Services
-from pages import cluster, home, jobs, launch, sessions
+from pages import cluster, home, jobs, launch, sessions, usage
 
 Build = Callable[[Services, Viewer], Any]
 
@@ -37,4 +37,5 @@ PAGES: tuple[Page, ...] = (
     Page("/jobs", "Jobs", "jobs", _ALL, jobs.build),
     Page("/launch", "Launch", "launch", _ALL, launch.build),
     Page("/sessions", "Sessions", "sessions", _ALL, sessions.build),
+    Page("/usage", "Usage", "usage", _ALL, usage.build),
 )

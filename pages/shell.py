@@ -19,15 +19,19 @@ from pages.parts import console
 from pages.parts.desk import Action, Desk
 from pages.parts.live import Live
 from pages.parts.topics import to_json
+from pages.parts.usage.view import whose
 from pages.sessions import ACTIONS as SESSIONS_ACTIONS
 from pages.sessions import TOPICS as SESSIONS_TOPICS
+from pages.usage import ACTIONS as USAGE_ACTIONS
+from pages.usage import TOPICS as USAGE_TOPICS
 
-TOPICS = (*HOME_TOPICS, *CLUSTER_TOPICS, *LAUNCH_TOPICS, *SESSIONS_TOPICS)
-ACTIONS: dict[str, Action] = {**CLUSTER_ACTIONS, **JOBS_ACTIONS, **LAUNCH_ACTIONS, **SESSIONS_ACTIONS}
+TOPICS = (*HOME_TOPICS, *CLUSTER_TOPICS, *LAUNCH_TOPICS, *SESSIONS_TOPICS, *USAGE_TOPICS)
+ACTIONS: dict[str, Action] = {**CLUSTER_ACTIONS, **JOBS_ACTIONS, **LAUNCH_ACTIONS, **SESSIONS_ACTIONS, **USAGE_ACTIONS}
 FIRST_TOPICS = {
     "home": ("fresh", "home", "mine", "quick"),
     "cluster": ("fresh", "home", "mine"),
     "launch": ("fresh", "home", "mine"),
+    "usage": ("fresh", "mine", "usage"),
 }
 
 _lives: dict[int, Live] = {}
@@ -77,6 +81,7 @@ def boot(services: Services, viewer: Viewer, live: Live, name: str) -> str:
                 "roles": sorted(viewer.roles - {"user"}),
             },
             "all_jobs": policy.allowed(viewer, "jobs.all") or bool(viewer.coordinates),
+            "usage_who": whose(viewer),
             "csrf": services.identity.csrf_token(viewer.login_id),
             "paths": {"account": "/account", "sign_out": "/logout", "csrf_field": "csrf"},
             "nav": [

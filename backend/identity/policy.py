@@ -52,6 +52,7 @@ TABLE: dict[str, Rule] = {
     "page:home": _rule("user", "", ""),
     "page:cluster": _rule("user", "", ""),
     "page:jobs": _rule("user", "", ""),
+    "page:usage": _rule("user", "", "whose jobs count is decided by `jobs.all` and the accounts one coordinates"),
     "page:sessions": _rule("user", "", ""),
     "page:launch": _rule("user", "", ""),
     "page:reports": _rule("user", "", ""),

@@ -77,7 +77,12 @@ class Look:
         now = time.monotonic()
         if now >= self._next_s:
             self._next_s = now + SLOWER_S
-            self._slower = {"sessions": self._services.sessions.version(), "news": self._news_changed()}
+            self._services.warehouse.refresh()
+            self._slower = {
+                "sessions": self._services.sessions.version(),
+                "news": self._news_changed(),
+                "accounts": self._services.warehouse.generation,
+            }
         return {**marks, **self._slower}
 
     def _news_changed(self) -> int | None:

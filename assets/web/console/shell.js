@@ -139,7 +139,7 @@ export class Theme {
     } catch {
       // Storage is switched off: the system's theme it is.
     }
-    this.system.addEventListener("change", () => this.apply())
+    this.system.addEventListener("change", () => { this.apply(); this.app.render() })
     this.apply()
   }
 
