@@ -9,6 +9,8 @@ from typing import Any, ClassVar, NoReturn
 from app.handler import ConsoleHandler
 from app.reading import NoJson, read_json
 from app.rest.schemas import Schema
+from backend.accounting.usage import BadQuestion
+from backend.accounting.warehouse import WarehouseUnusable
 from backend.launcher import LauncherError
 from backend.sessions import LaunchRefused, RequestError, SessionError, SessionNotFound
 
@@ -45,6 +47,7 @@ class Operation:
     body: Schema | None = None
     headers: dict[str, str] = field(default_factory=dict)
     errors: tuple[int, ...] = ()
+    files: dict[str, Schema] = field(default_factory=dict)  # other media types of its first answer
 
 
 class RestHandler(ConsoleHandler):
@@ -120,6 +123,8 @@ def as_problem(error: BaseException | None) -> Problem | None:
         return error
     if isinstance(error, SessionError):
         return _session_problem(error)
+    if isinstance(error, BadQuestion | WarehouseUnusable):
+        return _usage_problem(error)
     if isinstance(error, RequestError):
         return Problem(400, "Bad Request", str(error))
     if isinstance(error, LauncherError):
@@ -133,6 +138,13 @@ def as_problem(error: BaseException | None) -> Problem | None:
         }
         return Problem(status.get(error.kind, 502), "Not done", error.message)
     return None
+
+
+def _usage_problem(error: BadQuestion | WarehouseUnusable) -> Problem:
+    if isinstance(error, BadQuestion):
+        problems = [{"field": error.part, "message": str(error)}]
+        return Problem(400, "Bad Request", str(error), problems=problems)
+    return Problem(503, "Service Unavailable", "The accounts can't be read at the moment.")
 
 
 def _session_problem(error: SessionError) -> Problem:

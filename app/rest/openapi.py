@@ -89,6 +89,8 @@ def _answers(address: Address, operation: Operation, *, changes: bool) -> dict[s
         found[str(status)] = {"description": HTTPStatus(status).phrase}
         if schema is not None:
             found[str(status)]["content"] = {"application/json": {"schema": schema}}
+            if status == min(operation.answers):
+                found[str(status)]["content"] |= {kind: {"schema": file} for kind, file in operation.files.items()}
     general = () if address.guard is Guard.AGENT else (401, 403) if changes else (401,)
     for status in sorted({*general, *operation.errors}):
         found[str(status)] = {

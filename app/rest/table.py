@@ -13,6 +13,7 @@ from app.rest.describe import Description
 from app.rest.jobs import CancelJob, Jobs, OneJob
 from app.rest.login import OwnLogin
 from app.rest.sessions import EstimateStart, OneSession, Options, SessionLog, Sessions, StopSession
+from app.rest.usage import Usage, UsageCatalogue, UsageJobs
 
 PREFIX = "/api/v1"
 
@@ -48,6 +49,9 @@ ADDRESSES = (
     Address("/jobs", Jobs),
     Address("/jobs/{job}", OneJob),
     Address("/jobs/{job}/cancel", CancelJob),
+    Address("/usage", Usage),
+    Address("/usage/jobs", UsageJobs),
+    Address("/usage/catalogue", UsageCatalogue),
     Address("/cluster", Cluster),
     Address("/cluster/nodes", Nodes),
     Address("/cluster/partitions", Partitions),

@@ -117,11 +117,14 @@ async def test_each_address_answers_as_described(house: House, ada: Person) -> N
         described = (await browser.get(f"{PREFIX}/openapi.json")).json()
         assert described == document(house.settings.web.public_url)
         session = await launched(browser)
+        window = "since=2026-11-01&until=2026-12-01&metric=cpu_hours&by=day"
         asked: dict[tuple[str, str], tuple[str, Any]] = {
             ("POST", "/sessions"): ("/sessions", {"app": "jupyterlab"}),
             ("POST", "/sessions/estimate"): ("/sessions/estimate", {"app": "jupyterlab"}),
             ("POST", "/agent/register"): ("/agent/register", {"session": session}),
             ("DELETE", "/sessions/{session}"): (f"/sessions/{session}", None),
+            ("GET", "/usage"): (f"/usage?{window}", None),
+            ("GET", "/usage/jobs"): (f"/usage/jobs?{window}", None),
         }
         for address in ADDRESSES:
             path = address.path.replace("{session}", session).replace("{job}", "11")

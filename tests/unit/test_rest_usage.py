@@ -1,0 +1,210 @@
+"""Usage over REST: the figures, as files too, and no row of anyone whom the asker may not see."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import openpyxl
+import pyarrow.parquet as pq
+import pypdf
+import pytest
+
+from app.rest.table import PREFIX
+from tests.unit.gatehouse import House, Person
+from tests.unit.test_rest_api import as_described
+from tests.unit.usage_rest_kit import HOSTILE, fill
+
+NOVEMBER = "since=2026-11-01&until=2026-12-01"
+HOURS = {"ada": 6.0, "eve": 6.0, "leo": 10.0, "bob": 14.0}
+# Whose CPU hours each may see: one's own, a coordinator those of the account and of all below it, operators all.
+SEEN = {
+    "bob": {"bob"},
+    "ada": {"ada", "eve", "leo"},
+    "olga": set(HOURS),
+    "root": set(HOURS),
+    "nina": set(),  # has never run a job
+}
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    made = House(tmp_path_factory.mktemp("usage"))
+    fill(made.settings.instance.data_dir)
+    made.services.identity.coordinates_by(lambda name: frozenset({"physics"}) if name == "ada" else frozenset())
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def people(house: House) -> dict[str, Person]:
+    roles = {"olga": ("operator",), "root": ("admin",)}
+    uids = {"ada": 1001, "bob": 1004, "nina": 1077, "olga": 2001, "root": 2002}
+    found = {}
+    for name in SEEN:
+        identity = house.services.identity
+        identity.add_person("console", name, "correct horse battery staple", roles=roles.get(name, ()), uid=uids[name])
+        found[name] = Person(name, identity.enrol_directly(name), lambda: "")
+    return found
+
+
+async def get(house: House, person: Person, path: str) -> object:
+    async with house.browser() as browser:
+        browser.enter(person)
+        answer = await browser.get(PREFIX + path)
+        assert answer.status == 200, answer.text
+        return answer.json()
+
+
+@pytest.mark.parametrize("name", SEEN)
+async def test_each_role_sees_its_own_figures_and_no_more(house: House, people: dict[str, Person], name: str) -> None:
+    async with house.browser() as browser:
+        browser.enter(people[name])
+        answer = await browser.get(f"{PREFIX}/usage?{NOVEMBER}&metric=cpu_hours,jobs&by=user")
+        found = answer.json()
+        assert {row["user"]: row["cpu_hours"] for row in found["rows"]} == {
+            user: HOURS[user] for user in SEEN[name]
+        }
+        assert found["totals"]["cpu_hours"] == sum(HOURS[user] for user in SEEN[name])
+        described = (await browser.get(f"{PREFIX}/openapi.json")).json()
+        as_described(described, "/usage", "GET", answer)
+        for user in set(HOURS) - SEEN[name]:
+            assert user not in str(found["rows"])
+
+
+@pytest.mark.parametrize("name", SEEN)
+@pytest.mark.parametrize("kind", ["csv", "json", "xlsx", "parquet", "pdf"])
+async def test_no_format_shows_more(house: House, people: dict[str, Person], name: str, kind: str) -> None:
+    async with house.browser() as browser:
+        browser.enter(people[name])
+        path = f"{PREFIX}/usage?{NOVEMBER}&metric=cpu_hours&by=user&format={kind}"
+        async with browser.http.get(house.at + path, headers=browser.headers("GET", None)) as answer:
+            assert answer.status == 200
+            content = await answer.read()
+            if kind != "json":
+                assert answer.headers["Content-Disposition"].startswith("attachment; filename=")
+    users: set[str] = set()
+    if kind == "csv":
+        users = {line["user"] for line in csv.DictReader(io.StringIO(content.decode()))}
+    elif kind == "parquet":
+        users = set(pq.read_table(io.BytesIO(content))["user"].to_pylist())
+    elif kind == "xlsx":
+        sheet = openpyxl.load_workbook(io.BytesIO(content)).worksheets[0]
+        cells = {str(cell) for row in sheet.iter_rows(values_only=True) for cell in row}
+        users = cells & set(HOURS)
+    elif kind == "json":
+        users = {user for user in HOURS if f'"user":"{user}"' in content.decode()}
+    else:
+        words = "".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(content)).pages)
+        users = {user for user in HOURS if user == name or re.search(rf"\b{user}\b", words)}
+    assert users == SEEN[name]
+
+
+@pytest.mark.parametrize("name", SEEN)
+async def test_no_row_behind_a_figure_is_another_s(house: House, people: dict[str, Person], name: str) -> None:
+    async with house.browser() as browser:
+        browser.enter(people[name])
+        asked = [f"{NOVEMBER}&metric=cpu_hours", f"{NOVEMBER}&metric=cpu_hours&by=user&cell=user=bob",
+                 f"{NOVEMBER}&metric=cpu_hours&where=user=bob", f"{NOVEMBER}&metric=cpu_hours&where=account=root",
+                 f"{NOVEMBER}&metric=cpu_hours&by=account&cell=account=biology&order=-cpu_hours"]  # fmt: skip
+        described = (await browser.get(f"{PREFIX}/openapi.json")).json()
+        for query in asked:
+            answer = await browser.get(f"{PREFIX}/usage/jobs?{query}")
+            as_described(described, "/usage/jobs", "GET", answer)
+            assert {row["user"] for row in answer.json()["jobs"]} <= SEEN[name], query
+        rows = (await browser.get(f"{PREFIX}/usage/jobs?{asked[0]}")).json()
+        assert {row["user"] for row in rows["jobs"]} == SEEN[name]
+
+
+async def test_the_jobs_behind_a_figure_sum_to_it(house: House, people: dict[str, Person]) -> None:
+    query = f"{NOVEMBER}&metric=cpu_hours&by=user,day&cell=user=ada&cell=day=2026-11-03"
+    found = await get(house, people["olga"], f"/usage/jobs?{query}")
+    assert isinstance(found, dict)
+    assert (found["total"], found["sums"]["cpu_hours"]) == (1, 4.0)
+    (job,) = found["jobs"]
+    assert job["job_name"] == HOSTILE
+    assert job["db_inx"] == "9000000000000000002"  # a text: more than a number in JavaScript holds
+    assert job["cpu_hours"] == 4.0
+
+
+async def test_pages_of_jobs(house: House, people: dict[str, Person]) -> None:
+    query = f"/usage/jobs?{NOVEMBER}&metric=cpu_hours&order=job_id&limit=2&offset=2"
+    found = await get(house, people["olga"], query)
+    assert isinstance(found, dict)
+    assert [row["job_id"] for row in found["jobs"]] == [3, 4]
+    assert found["total"] == 5
+
+
+async def test_a_question_is_asked_in_any_zone_and_by_either_definition(
+    house: House, people: dict[str, Person]
+) -> None:
+    path = f"/usage?{NOVEMBER}&metric=wait_hours&by=day&tz=Asia/Tokyo&definitions=xdmod&order=-day&limit=1"
+    found = await get(house, people["olga"], path)
+    assert isinstance(found, dict)
+    assert (found["zone"], found["since_s"] % 86400) == ("Asia/Tokyo", 15 * 3600)
+    assert len(found["rows"]) == 1
+    assert "XDMoD" in found["columns"][-1]["note"]
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("", "since"),
+        (f"{NOVEMBER}", "metric"),
+        (f"{NOVEMBER}&metric=happiness", "metric"),
+        (f"{NOVEMBER}&metric=cpu_hours&by=job_name", "by"),
+        (f"{NOVEMBER}&metric=cpu_hours&by=project", "by"),
+        (f"{NOVEMBER}&metric=cpu_hours&where=user", "where"),
+        (f"{NOVEMBER}&metric=cpu_hours&where=colour=red", "where"),
+        (f"{NOVEMBER}&metric=cpu_hours&tz=Mars", "tz"),
+        (f"{NOVEMBER}&metric=cpu_hours&order=user", "order"),
+        ("since=2026-12-01&until=2026-11-01&metric=cpu_hours", "until"),
+        (f"{NOVEMBER}&metric=cpu_hours&by=user%22%3B--", "by"),
+    ],
+)
+async def test_what_makes_no_sense_is_a_problem_with_its_field(
+    house: House, people: dict[str, Person], query: str, field: str
+) -> None:
+    async with house.browser() as browser:
+        browser.enter(people["bob"])
+        answer = await browser.get(f"{PREFIX}/usage?{query}")
+        assert answer.status == 400, answer.text
+        assert answer.headers["Content-Type"].startswith("application/problem+json")
+        named = answer.json()["problems"][0]["field"]
+        assert named.rstrip("s") == field
+        for more in ("format=exe", "limit=0", "limit=x"):
+            wrong = await browser.get(f"{PREFIX}/usage?{NOVEMBER}&metric=cpu_hours&{more}")
+            assert wrong.status == 400
+
+
+async def test_an_odd_value_of_a_filter_is_only_a_value(house: House, people: dict[str, Person]) -> None:
+    for value in ("' OR 1=1 --", "ada') OR ('1'='1", "\u202eada", "$1", "%"):
+        found = await get(house, people["bob"], f"/usage?{NOVEMBER}&metric=cpu_hours&by=user&where=user={quote(value)}")
+        assert isinstance(found, dict)
+        assert found["rows"] == []
+
+
+async def test_the_catalogue_names_what_can_be_asked(house: House, people: dict[str, Person]) -> None:
+    found = await get(house, people["nina"], "/usage/catalogue")
+    assert isinstance(found, dict)
+    assert {"cpu_hours", "gpu_hours", "wait_median_s", "utilisation"} <= {each["name"] for each in found["metrics"]}
+    assert {"day", "user", "account", "gpu_type"} <= {each["name"] for each in found["dimensions"]}
+
+
+async def test_more_rows_than_the_site_allows_are_refused(house: House, people: dict[str, Person]) -> None:
+    from dataclasses import replace
+
+    services = house.services
+    settings = replace(services.settings, reports=replace(services.settings.reports, max_rows=2))
+    house.server.tornado.settings["services"] = replace(services, settings=settings)
+    try:
+        async with house.browser() as browser:
+            browser.enter(people["olga"])
+            answer = await browser.get(f"{PREFIX}/usage?{NOVEMBER}&metric=cpu_hours&by=user")
+            assert answer.status == 413
+    finally:
+        house.server.tornado.settings["services"] = services
