@@ -114,10 +114,11 @@ class Console:
             path.mkdir(exist_ok=True)
             path.chmod(mode)
             os.chown(path, cluster.account(owner).uid, cluster.account(owner).gid)
-        password = folder / "ldap-password"
-        password.touch(mode=0o600)
-        password.write_text(cluster.ldap_bind_password)
-        os.chown(password, cluster.account("carme").uid, cluster.account("carme").gid)
+        password, reader = folder / "ldap-password", folder / "slurmdbd-password"
+        for path, word in ((password, cluster.ldap_bind_password), (reader, cluster.database.password)):
+            path.touch(mode=0o600)
+            path.write_text(word)
+            os.chown(path, cluster.account("carme").uid, cluster.account("carme").gid)
         scheduler: dict[str, dict[str, Any]] = {
             "scheduler": {"kind": "slurm", "cluster": cluster.name},
             "slurm": {"conf": str(cluster.slurm_conf)},
@@ -130,6 +131,13 @@ class Console:
                 {
                     **scheduler,
                     "agent": {"console_url": console.url, "bind_host": "127.0.0.1"},
+                    "slurmdbd": {
+                        "host": cluster.database.host,
+                        "port": cluster.database.port,
+                        "user": cluster.database.user,
+                        "password_file": str(reader),
+                        "database": cluster.database.name,
+                    },
                     "directory": {"kind": "ldap"},
                     "ldap": {
                         "servers": [cluster.ldap_uri],

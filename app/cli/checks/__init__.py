@@ -1,11 +1,13 @@
 """What `carme doctor` looks at: one function a thing, each giving what it found and what to do.
 
 `place` (settings, data folder, database, key), `people` (directory, clock, time zone), `work` (scheduler,
-collector, launcher, runtime, apps), `doors` (the console's and the apps' addresses).
+collector, launcher, runtime, apps), `accounts` (their source, the warehouse), `doors` (the console's and the
+apps' addresses).
 """
 
 from __future__ import annotations
 
+from app.cli.checks.accounts import check_accounts, check_accounts_source
 from app.cli.checks.doors import check_apps_address, check_console
 from app.cli.checks.finding import Finding, checked
 from app.cli.checks.people import check_clock, check_directory, check_zone
@@ -27,6 +29,8 @@ CHECKS = (
     ("directory", check_directory),
     ("scheduler", check_scheduler),
     ("collector", check_collector),
+    ("accounts' source", check_accounts_source),
+    ("accounts", check_accounts),
     ("launcher", check_launcher),
     ("as-user program", check_as_user),
     ("runtime", check_runtime),

@@ -79,6 +79,14 @@ class Reader:
         """The server's clock."""
         return int(self.connection.rows("SELECT UNIX_TIMESTAMP()")[0][0])
 
+    def server(self) -> str:
+        """The server's version in its own words."""
+        return str(self.connection.rows("SELECT VERSION()")[0][0])
+
+    def grants(self) -> list[str]:
+        """What the account may do."""
+        return [str(row[0]) for row in self.connection.rows("SHOW GRANTS")]
+
     def last_key(self, cluster: str) -> int:
         """The largest job_db_inx; 0 when there is none."""
         return self._number(f"SELECT MAX(job_db_inx) FROM {self._jobs(cluster)}") or 0
