@@ -226,7 +226,7 @@ def test_starttls_and_a_password(serve: Serve, certificate: Path) -> None:
     def check(_server: Any, _session: Any, _envelope: Any, _mechanism: str, data: Any) -> AuthResult:
         assert isinstance(data, LoginPassword)
         seen.append(data.password)
-        return AuthResult(success=data.password == b"secret")
+        return AuthResult(success=data.password == b"secret", handled=False)
 
     inbox, port = serve(
         tls_context=served_by(certificate),
