@@ -54,7 +54,7 @@ def _usable(name: str, value: object) -> bool:
 
 def drill(asker: Asker, cell: Cell, offset: int) -> Message:
     """The jobs of the cell, PAGE_ROWS from `offset` on; or its parts, each a cell of its own. Raises BadQuestion."""
-    metric = "wait_median_s" if asker.view.chart == "wait" else asker.view.metric
+    metric = asker.metric
     rest = next((name for name, value in cell.items() if value == REST), None)
     if rest is not None:
         return _others(asker, cell, rest, metric)
@@ -87,11 +87,7 @@ def _pieces(asker: Asker, grain: str) -> list[Any]:
 
 
 def _jobs(asker: Asker, cell: Cell, metric: str, offset: int) -> Message:
-    question = _narrowed(asker, cell, metric)
-    exact = {name: value for name, value in cell.items() if name not in _OWN_KEYS}
-    if BELOW in cell:
-        exact.pop("account", None)
-    question = replace(question, by=tuple(exact))
+    question, exact = behind(asker, cell, metric)
     found = asker.usage.jobs(question, asker.scope, exact, order=f"-{metric}", limit=PAGE_ROWS, offset=offset)
     rows = found.table.to_pylist()
     total = found.sums.get(metric)
@@ -107,6 +103,16 @@ def _jobs(asker: Asker, cell: Cell, metric: str, offset: int) -> Message:
         "count": found.total_rows,
         "method": asker.ask((metric,)).methods[metric],
     }
+
+
+def behind(asker: Asker, cell: Cell, metric: str) -> tuple[Question, Cell]:
+    """The question and the engine's cell whose jobs are those of a mark; a file of them asks the same."""
+    if REST in cell.values() or {"weekday", "hour_of_day"} & set(cell):
+        raise BadQuestion("cell", "That mark is several cells: open one of them.")
+    exact = {name: value for name, value in cell.items() if name not in _OWN_KEYS}
+    if BELOW in cell:
+        exact.pop("account", None)
+    return replace(_narrowed(asker, cell, metric), by=tuple(exact)), exact
 
 
 def _narrowed(asker: Asker, cell: Cell, metric: str) -> Question:
