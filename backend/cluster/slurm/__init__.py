@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from backend.cluster.slurm.command import Commands, Marks
 from backend.cluster.slurm.scheduler import SlurmScheduler
-from backend.cluster.slurm.text import duration, moment, tres, whole
+from backend.cluster.slurm.text import count_tasks, duration, moment, tres, whole
 
-__all__ = ["Commands", "Marks", "SlurmScheduler", "duration", "moment", "tres", "whole"]
+__all__ = ["Commands", "Marks", "SlurmScheduler", "count_tasks", "duration", "moment", "tres", "whole"]
