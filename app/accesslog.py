@@ -10,6 +10,8 @@ from tornado.web import RequestHandler
 log = logging.getLogger("carme.access")
 
 UNPRINTABLE = re.compile(r"[^\x21-\x7e]")
+# An embed's token stands in its path. Its first part is the embed's id, which is no secret.
+TOKEN = re.compile(r"^(/embed/[0-9a-f]{0,16})[^/]*")
 
 
 def log_request(handler: RequestHandler) -> None:
@@ -32,7 +34,8 @@ def log_request(handler: RequestHandler) -> None:
 
 
 def shown_path(path: str) -> str:
-    return printable(path)[:300]
+    """A path as the log may hold it: one line, and no token."""
+    return printable(TOKEN.sub(r"\1-", path))[:300]
 
 
 def printable(text: str) -> str:

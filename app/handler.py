@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError, RequestHandler
 
+from app.accesslog import shown_path
 from app.gate import Gate, Refusal
 from app.gate.guards import Kind
 from app.gate.visit import Visit
@@ -103,7 +104,7 @@ class ConsoleHandler(RequestHandler):
         words = str(error) if isinstance(error, Refusal) else ""
         if status_code >= 500:
             reference = secrets.token_hex(4)
-            what = f"{self.request.method} {self.request.path}"
+            what = f"{self.request.method} {shown_path(self.request.path)}"
             log.error("reference %s: %s", reference, what, exc_info=error)
             words = f"Something went wrong here. The log has it under {reference}."
         self.refuse(status_code, words or _phrase(status_code))
@@ -116,7 +117,7 @@ class ConsoleHandler(RequestHandler):
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         if isinstance(value, Refusal) or (isinstance(value, HTTPError) and value.status_code < 500):
-            log.debug("%s %s: %s", self.request.method, self.request.path, value)
+            log.debug("%s %s: %s", self.request.method, shown_path(self.request.path), value)
         # write_error logs the rest, with its reference
 
 

@@ -94,7 +94,7 @@ class Gate:
         if route.guard is Guard.METRICS:
             self._check_metrics(request, visit)
             return
-        if route.guard is Guard.OPEN:
+        if route.guard in (Guard.OPEN, Guard.EMBED):
             return
         self._check_source(request, visit)
         await self._know(request, visit)
@@ -205,7 +205,7 @@ class Gate:
     def check_token(self, request: HTTPServerRequest, visit: Visit, body: bytes) -> None:
         """Raises Refusal when a state-changing request lacks the token of its login or form."""
         guard = visit.route.guard
-        if request.method in SAFE or guard in (Guard.AGENT, Guard.OPEN, Guard.METRICS):
+        if request.method in SAFE or guard in (Guard.AGENT, Guard.OPEN, Guard.METRICS, Guard.EMBED):
             return
         token = request.headers.get(csrf.HEADER, "") or form_field(request, body, csrf.FIELD)
         if visit.viewer is not None:

@@ -21,6 +21,7 @@ class Guard(Enum):
     ACTION = "one who is signed in and may do the route's action"
     METRICS = "this machine itself, or the bearer of the metrics token"
     AGENT = "an agent, whose message the handler checks against its session's secret"
+    EMBED = "the bearer of an embed token, which the handler checks; from any site, and without any cookie"
     CLOSED = "nobody"
 
 

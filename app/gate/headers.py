@@ -7,7 +7,7 @@ import re
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.web import GZipContentEncoding, OutputTransform
 
-from app.gate.guards import Kind
+from app.gate.guards import Guard, Kind
 from app.gate.visit import Visit
 
 HSTS = "max-age=31536000"
@@ -38,6 +38,25 @@ def policy(visit: Visit) -> str:
     return "; ".join(f"{name} {value}" for name, value in parts.items())
 
 
+def embed_policy(visit: Visit) -> str:
+    """The same of an embed: its own files, no inline script, and a frame around it on the sites it was made for.
+
+    Bokeh writes style elements into the page it draws in; a table needs none.
+    """
+    parts = {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self' 'unsafe-inline'" if visit.framing.styles else "'self'",
+        "img-src": "'self' data:" if visit.framing.styles else "'self'",
+        "font-src": "'self'",
+        "connect-src": "'self'",
+        "form-action": "'none'",
+        "base-uri": "'none'",
+        "frame-ancestors": " ".join(visit.framing.sites) or "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in parts.items())
+
+
 class SecurityHeaders(OutputTransform):
     """Adds the headers, and to Bokeh's own page the nonce of its scripts and the watch on the login.
 
@@ -48,6 +67,7 @@ class SecurityHeaders(OutputTransform):
     def __init__(self, request: HTTPServerRequest) -> None:
         super().__init__(request)
         self._visit: Visit | None = getattr(request, "visit", None)
+        self._origin = request.headers.get("Origin", "")
 
     def transform_first_chunk(
         self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
@@ -77,7 +97,19 @@ class SecurityHeaders(OutputTransform):
             chunk = with_nonce(chunk, visit.nonce)
             if "Content-Length" in headers:
                 headers["Content-Length"] = str(len(chunk))
+        if visit.route.guard is Guard.EMBED:
+            self._embed(headers, visit)
         return status_code, headers, chunk
+
+    def _embed(self, headers: HTTPHeaders, visit: Visit) -> None:
+        """Other sites may show it: the sites of its token, by frame (the policy) and by script (CORS)."""
+        headers["Content-Security-Policy"] = embed_policy(visit)
+        headers["Referrer-Policy"] = "no-referrer"  # the token stands in the address
+        headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+        del headers["X-Frame-Options"]  # which has no word for other sites
+        headers.add("Vary", "Origin")
+        if self._origin.lower() in visit.framing.sites:
+            headers["Access-Control-Allow-Origin"] = self._origin
 
 
 class Compression(OutputTransform):

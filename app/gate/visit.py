@@ -10,6 +10,14 @@ from app.gate.origins import Source
 from backend.identity import PendingLogin, Viewer
 
 
+@dataclass(frozen=True)
+class Framing:
+    """Which other sites an embed's answer is for. Without one, nobody's frame shows it and nobody's script reads it."""
+
+    sites: tuple[str, ...] = ()
+    styles: bool = False  # a chart is drawn: Bokeh writes its styles into the page
+
+
 @dataclass
 class Visit:
     route: Route
@@ -21,3 +29,4 @@ class Visit:
     nonce: str = field(default_factory=lambda: secrets.token_urlsafe(16))  # of the scripts of the answer
     failed: bool = False  # the page could not be built: the answer shows words instead
     form_action: str = ""  # another origin that a form of the answer may be sent to
+    framing: Framing = Framing()  # of an embed
