@@ -22,11 +22,15 @@ from pages.parts.topics import to_json
 from pages.parts.usage.view import whose
 from pages.sessions import ACTIONS as SESSIONS_ACTIONS
 from pages.sessions import TOPICS as SESSIONS_TOPICS
+from pages.truth import ACTIONS as TRUTH_ACTIONS
+from pages.truth import TOPICS as TRUTH_TOPICS
 from pages.usage import ACTIONS as USAGE_ACTIONS
 from pages.usage import TOPICS as USAGE_TOPICS
 
-TOPICS = (*HOME_TOPICS, *CLUSTER_TOPICS, *LAUNCH_TOPICS, *SESSIONS_TOPICS, *USAGE_TOPICS)
-ACTIONS: dict[str, Action] = {**CLUSTER_ACTIONS, **JOBS_ACTIONS, **LAUNCH_ACTIONS, **SESSIONS_ACTIONS, **USAGE_ACTIONS}
+TOPICS = (*HOME_TOPICS, *CLUSTER_TOPICS, *LAUNCH_TOPICS, *SESSIONS_TOPICS, *USAGE_TOPICS, *TRUTH_TOPICS)
+ACTIONS: dict[str, Action] = {
+    **CLUSTER_ACTIONS, **JOBS_ACTIONS, **LAUNCH_ACTIONS, **SESSIONS_ACTIONS, **USAGE_ACTIONS, **TRUTH_ACTIONS,
+}  # fmt: skip
 FIRST_TOPICS = {
     "home": ("fresh", "home", "mine", "quick"),
     "cluster": ("fresh", "home", "mine"),

@@ -57,6 +57,7 @@ TABLE: dict[str, Rule] = {
     "page:launch": _rule("user", "", ""),
     "page:reports": _rule("user", "", ""),
     "page:account": _rule("user", "", ""),
+    "page:truth": _rule("operator admin", "", "everybody's usage, beside Slurm's own figures"),
     "page:people": _rule("admin", "", ""),
 }
 

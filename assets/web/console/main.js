@@ -9,11 +9,12 @@ import * as cluster from "./cluster.js"
 import * as jobs from "./jobs.js"
 import * as launch from "./launch.js"
 import * as sessions from "./sessions.js"
+import * as truth from "./truth.js"
 import * as usage from "./usage.js"
 import {goLive} from "./live.js"
 import {announceChanges} from "./notify.js"
 
-const PAGES = {home, cluster, jobs, launch, sessions, usage}
+const PAGES = {home, cluster, jobs, launch, sessions, usage, truth}
 const AGES_EVERY_MS = 15000
 const CONNECT_MS = 15000 // without a connection for so long, the page says so
 const LOOK_MS = 2000
@@ -73,7 +74,8 @@ class App {
   }
 
   enter() {
-    this.channel.want(["fresh", ...new Set(["mine", ...this.page.topics(this)])])
+    const everywhere = this.boot.nav.some((item) => item.name === "truth") ? ["mine", "truth"] : ["mine"]
+    this.channel.want(["fresh", ...new Set([...everywhere, ...this.page.topics(this)])])
     this.page.enter?.(this)
     document.title = `${this.page.title} – ${this.boot.instance}`
   }

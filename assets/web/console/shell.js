@@ -18,7 +18,7 @@ export function shell(app, content) {
       nav(app),
       app.ui.nav ? h("div", {class: "scrim nav-scrim", key: "scrim", onclick: () => { app.ui.nav = false; app.render() }}) : null,
       h("main", {id: "content", tabindex: "-1", class: `page page-${app.route.page}`, key: "main"},
-        lost(app), stale(app), h("div", {class: "page-body", key: app.route.page}, content.body))),
+        lost(app), stale(app), parted(app), h("div", {class: "page-body", key: app.route.page}, content.body))),
     content.over || null,
     app.ui.dialog ? dialog(app, app.ui.dialog(app)) : null,
     h("div", {class: "toasts", key: "toasts"}, app.ui.toasts.map((toast) =>
@@ -84,6 +84,16 @@ function lost(app) {
   if (app.ui.online) return null
   return h("div", {class: "banner bad", role: "alert", key: "lost"}, icon("warn"),
     h("span", {}, "The connection to the console is lost. It is tried again by itself; your sessions and jobs go on."))
+}
+
+/** For operators: the console's figures and Slurm's own are not the same. */
+function parted(app) {
+  const found = app.topic("truth")?.parted
+  if (!found?.length || app.route.page === "truth") return null
+  const [first] = found
+  return h("div", {class: "banner bad", role: "status", key: "parted"}, icon("warn"),
+    h("span", {}, `The console’s usage of ${first.cluster} in ${first.month} differs from Slurm’s own without a reason${found.length > 1 ? `, and ${found.length - 1} more` : ""}. `,
+      go(app, `/truth?cluster=${encodeURIComponent(first.cluster)}&month=${first.month}`, {}, "See what differs")))
 }
 
 function nav(app) {

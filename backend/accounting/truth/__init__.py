@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backend.accounting.truth.checks import BadMonth, Check, ask, check_of, last_checks, parted
-from backend.accounting.truth.compare import REASONS, Beside, Comparison, Line, NothingToCompare, compare
+from backend.accounting.truth.comparison import REASONS, Beside, Comparison, Line, NothingToCompare, compare
 from backend.accounting.truth.figures import TRES
 from backend.accounting.truth.selfcheck import SelfCheck
 from backend.accounting.truth.window import is_month, month_before, month_of

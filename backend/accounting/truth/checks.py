@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import undefer
 
-from backend.accounting.truth.compare import Comparison
+from backend.accounting.truth.comparison import Comparison
 from backend.accounting.truth.window import is_month
 from backend.store import CONSOLE, Database, audit
 from backend.store.models import TruthCheck

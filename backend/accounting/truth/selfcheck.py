@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from backend.accounting.truth import checks
-from backend.accounting.truth.compare import NothingToCompare, compare
+from backend.accounting.truth.comparison import NothingToCompare, compare
 from backend.accounting.truth.ours import Asks
 from backend.accounting.truth.window import month_before, month_of
 from backend.accounting.warehouse import Warehouse, WarehouseUnusable

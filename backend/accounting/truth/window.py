@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 HOUR_S = 3600
 DAY_S = 86_400
 
-_MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])\Z")
+_MONTH = re.compile(r"(19[7-9][0-9]|2[0-9]{3})-(0[1-9]|1[0-2])\Z")
 
 
 @dataclass(frozen=True)
