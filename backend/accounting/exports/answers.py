@@ -18,6 +18,7 @@ class Made:
     scope: Scope
     made_s: int
     chart: ChartKind = "bars"
+    most_rows: int | None = None
 
 
 def sheet_of(answer: Answer, made: Made) -> Sheet:
@@ -37,6 +38,7 @@ def sheet_of(answer: Answer, made: Made) -> Sheet:
         totals=dict(answer.totals),
         notes=answer.notes,
         chart=chart_of(question, made.chart),
+        most_rows=made.most_rows,
     )
 
 

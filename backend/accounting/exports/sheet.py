@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -59,6 +59,7 @@ class Sheet:
     totals: dict[str, float | int | None] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     chart: Chart | None = None
+    most_rows: int | None = None  # more of them are refused, when they come
 
     def facts(self) -> list[tuple[str, str]]:
         """What heads the method sheet, the PDF and the other formats' description: label and words."""
@@ -74,17 +75,28 @@ class Sheet:
         return [(label, words) for label, words in found if words]
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The rows with every column in its kind's Arrow type (`ARROW`). Raises WrongColumns."""
+        """The rows with every column in its kind's Arrow type (`ARROW`). Raises WrongColumns, TooManyRows."""
         names = [column.name for column in self.columns]
         if self.rows.schema.names != names:
             raise WrongColumns(f"the rows have {self.rows.schema.names}, the sheet {names}")
         schema = pa.schema([(column.name, ARROW[column.kind]) for column in self.columns])
+        rows = 0
         for batch in self.rows:
+            rows += batch.num_rows
+            if self.most_rows is not None and rows > self.most_rows:
+                raise TooManyRows(self.most_rows)
             if batch.num_rows:
                 arrays = [
                     _as_kind(array, column.kind) for array, column in zip(batch.columns, self.columns, strict=True)
                 ]
                 yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+class TooManyRows(Exception):
+    """More rows than the site lets one file hold."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"That is more than {most:,} rows (reports.max_rows). Choose a shorter window or a filter.")
 
 
 class WrongColumns(ValueError):
@@ -135,12 +147,6 @@ TIMES = frozenset({"origin_s", "submit_s", "eligible_s", "start_s", "end_s", "se
 def reader(table: pa.Table, rows: int = 65_536) -> pa.RecordBatchReader:
     """A table at hand as a reader of batches."""
     return table.to_reader(max_chunksize=rows)
-
-
-def text_of(batches: Iterable[pa.RecordBatch]) -> pa.Table | None:
-    """All rows at once, for what is small by nature (a PDF's table); None when there are none."""
-    found = list(batches)
-    return pa.Table.from_batches(found) if found else None
 
 
 def when(at_s: int | None, zone: str) -> str:
