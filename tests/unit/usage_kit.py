@@ -91,10 +91,7 @@ class Accounts:
 
     def _rolled_up(self) -> pa.Table:
         self._db.execute("CREATE VIEW ended AS SELECT * FROM jobs WHERE end_s IS NOT NULL")
-        first, last = self._db.execute("SELECT min(least(submit_s, end_s)), max(end_s) FROM ended").fetchone() or (
-            None,
-            None,
-        )
+        ((first, last),) = self._db.execute("SELECT min(least(submit_s, end_s)), max(end_s) FROM ended").fetchall()
         if first is None or self.rollup_zone is None:
             return SCHEMA.empty_table()
         starts = day_starts(self.rollup_zone, first, last + 3 * ALL_DAY_S)

@@ -184,7 +184,7 @@ def atoms(
     branches = []
 
     def branch(source: str, on: str, columns_head: str, exprs: Mapping[str, str]) -> None:
-        picked = "".join(f", {exprs.get(raw, _nothing(raw))} AS {quoted(raw)}" for raw in raws)
+        picked = "".join(f", {exprs.get(raw, nothing(raw))} AS {quoted(raw)}" for raw in raws)
         branches.append(f"SELECT {columns_head}{picked} FROM ({source}) b JOIN {pieces} p ON {on}")
 
     main = attempts(relation, columns, rows, definitions)
@@ -213,7 +213,8 @@ def atoms(
     return "\nUNION ALL\n".join(branches)
 
 
-def _nothing(raw: str) -> str:
+def nothing(raw: str) -> str:
+    """What a branch adds to a sum that isn't its own. Of energy not even 0: no sum means unknown."""
     return "NULL::BIGINT" if raw == "energy_j" else "0"
 
 

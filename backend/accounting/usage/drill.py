@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from backend.accounting.model import JOBS
-from backend.accounting.usage.atoms import KEY, RAW, Sql, atoms, attempts, pieces_sql, quoted
+from backend.accounting.usage.atoms import KEY, Sql, atoms, attempts, pieces_sql, quoted
 from backend.accounting.usage.capacity import Shares
 from backend.accounting.usage.catalogue import TIME
 from backend.accounting.usage.filters import cell_condition, of_atoms, of_jobs
@@ -92,7 +92,7 @@ class Drill:
         plain = {name: value for name, value in self.cell.items() if name != "gpu_type"}
         typed = {name: value for name, value in self.cell.items() if name == "gpu_type"}
         conditions = [window, self.rows.of_detail(), cell_condition(plain, of_jobs)]
-        after = [self.rows.of_types(), _prefixed(cell_condition(typed, of_atoms))]
+        after = [self.rows.of_types(), cell_condition(typed, of_atoms)]
         pieces = pieces_sql("drill", [(0, piece.bucket_s, piece.from_s, piece.to_s)])
         by_type = bool(typed) or self.rows.typed
         columns = tuple(dict.fromkeys((*KEY, *extra, *(["gpu_type"] if by_type else []))))
@@ -202,14 +202,3 @@ def _own_value(metric: str, of: str) -> str:
     if metric in SHARES:
         return Formula({SHARES[metric][0]: 1}, per=3600).sql(of)
     return f"CASE WHEN {of}waits <> 0 THEN {of}wait_s::DOUBLE END" if raws_of(metric) else "NULL::DOUBLE"
-
-
-def _prefixed(condition: Sql) -> Sql:
-    """Under names of its own: two conditions on cells meet in one statement."""
-    return Sql(
-        condition.text.replace("$cell_", "$type_cell_"),
-        {name.replace("cell_", "type_cell_"): value for name, value in condition.values.items()},
-    )
-
-
-assert set(raws_of("jobs")) <= set(RAW)  # noqa: S101

@@ -81,8 +81,11 @@ def scope_condition(scope: Scope, tree: AccountTree, column: Column) -> Sql:
 def filter_condition(where: Where, tree: AccountTree, column: Column, prefix: str = "where") -> Sql:
     """Rows that pass the filters. An empty value stands for jobs that have none."""
     tests, values = ["true"], dict[str, Any]()
-    for number, (name, wanted) in enumerate(where):
-        key = f"{prefix}_{number}"
+    merged: dict[str, tuple[str, ...]] = {}
+    for name, wanted in where:
+        merged[name] = (*merged.get(name, ()), *wanted)
+    for name, wanted in merged.items():
+        key = f"{prefix}_{name}"
         if name == "account":
             condition = _accounts(tree, [value for value in wanted if value], column, key)
         else:
@@ -99,12 +102,12 @@ def filter_condition(where: Where, tree: AccountTree, column: Column, prefix: st
 def cell_condition(cell: Mapping[str, str | None], column: Column) -> Sql:
     """Rows of one group of an answer: here an account is only itself."""
     tests, values = ["true"], dict[str, Any]()
-    for number, (name, value) in enumerate(sorted(cell.items())):
+    for name, value in cell.items():
         if value is None:
             tests.append(f"{column(name)} IS NULL")
         else:
-            tests.append(f"{column(name)} = $cell_{number}")
-            values[f"cell_{number}"] = value
+            tests.append(f"{column(name)} = $cell_{name}")
+            values[f"cell_{name}"] = value
     return Sql(" AND ".join(tests), values)
 
 

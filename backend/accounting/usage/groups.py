@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from backend.accounting.usage.atoms import Sql, atoms, attempts, pieces_sql, quoted
+from backend.accounting.usage.atoms import Sql, atoms, attempts, nothing, pieces_sql, quoted
 from backend.accounting.usage.filters import (
     AccountTree,
     Column,
@@ -166,7 +166,7 @@ def _jobs_of_many_rows(plan: Plan, rows: Rows, raws: tuple[str, ...]) -> Sql:
     )
     names = "".join(f", b.{quoted(name)}" for name in plan.names)
     distinct = "count(DISTINCT {c: b.cluster, j: coalesce(b.het_job_id, b.job_id), o: b.origin_s})"
-    picked = "".join(f", {distinct if raw == 'jobs' else 0} AS {raw}" for raw in raws)
+    picked = "".join(f", {distinct if raw == 'jobs' else nothing(raw)} AS {raw}" for raw in raws)
     return Sql(
         f"SELECT p.bucket{names}{picked} FROM ({attempts('jobs', columns, some)}) b JOIN {pieces.text} p "
         f"ON b.begin_s < p.to_s AND greatest(b.stop_s, b.begin_s + 1) > p.from_s GROUP BY p.bucket{names}",
