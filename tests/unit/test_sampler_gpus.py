@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import _ctypes
+import contextlib
 import ctypes
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pynvml
 import pytest
 
 from backend.agent.sampler import Gpu, Missing
@@ -27,25 +28,26 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def state(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
-    """Writes what the GPUs do from now on, a line each. The library goes again: other tests have no GPU."""
-    loaded = ctypes.CDLL(str(library))
-    monkeypatch.setattr(pynvml, "nvmlLib", loaded)
-    monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
+    """Writes what the GPUs do from now on, a line each."""
     monkeypatch.setenv("NVML_SHIM_STATE", str(tmp_path / "state"))
 
     def write(*lines: str) -> None:
         (tmp_path / "state").write_text("".join(f"{line}\n" for line in lines))
 
-    yield write
-    _ctypes.dlclose(loaded._handle)
+    return write
 
 
 @pytest.fixture
-def reader(state: State) -> Iterator[Nvml]:
-    found = Nvml()
+def reader(library: Path) -> Iterator[Nvml]:
+    """Reads the pretend library, which goes again afterwards: other tests have no GPU."""
+    found = Nvml(str(library))
     yield found
     found.close()
+    with contextlib.suppress(OSError):
+        while loaded := ctypes.CDLL(str(library), mode=os.RTLD_NOLOAD)._handle:
+            _ctypes.dlclose(loaded)
+            _ctypes.dlclose(loaded)
 
 
 def gpus(reader: Nvml) -> tuple[list[Gpu], Missing]:
@@ -186,12 +188,7 @@ def test_a_gpu_lost_before_the_first_look_is_named(reader: Nvml, state: State) -
     assert [gpu.index for gpu in found] == ["1"] and missing["gpu.0"] == "the GPU has fallen off the bus"
 
 
-def test_without_the_driver_there_is_no_gpu_and_it_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(name: str) -> None:
-        raise OSError(name)
-
-    monkeypatch.setattr(pynvml, "nvmlLib", None)
-    monkeypatch.setattr(pynvml, "CDLL", absent)
+def test_without_the_driver_there_is_no_gpu_and_it_says_why() -> None:
     missing = Missing()
-    assert Nvml().read(missing) == []
+    assert Nvml("libno-such-driver.so.1").read(missing) == []
     assert missing == {"gpus": "no NVIDIA driver library (libnvidia-ml.so.1) is here"}

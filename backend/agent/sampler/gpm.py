@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
-from types import ModuleType
-from typing import Any
+from ctypes import c_void_p
 
+from .libnvml import Library, Refused
 from .model import Unavailable
 
 _MIB = 1024.0 * 1024.0
@@ -29,13 +28,13 @@ METRICS = {
 class Gpm:
     """One device's counters. `instance` is the GPU instance of a MIG device, negative for a whole GPU."""
 
-    def __init__(self, nvml: ModuleType, asked: Callable[..., Any], handle: Any, instance: int) -> None:
-        self._nvml, self._asked, self._handle, self._instance = nvml, asked, handle, instance
-        self._taken: tuple[float, Any] | None = None
-        self._spare: Any = None
+    def __init__(self, library: Library, device: c_void_p, instance: int) -> None:
+        self._library, self._device, self._instance = library, device, instance
+        self._taken: tuple[float, c_void_p] | None = None
+        self._spare: c_void_p | None = None
         try:
-            self.supported = bool(asked("nvmlGpmQueryDeviceSupport", handle).isSupportedDevice)
-        except Unavailable:
+            self.supported = library.counts_activity(device)
+        except Refused:
             self.supported = False
 
     def means(self) -> dict[str, float]:
@@ -46,38 +45,22 @@ class Gpm:
         before = self._taken
         if before is not None and now - before[0] < _LEAST_S:
             raise Unavailable("its counters need 0.1 s between two samples")
-        current = self._spare or self._asked("nvmlGpmSampleAlloc")
+        current = self._spare or self._library.activity_sample()
         self._spare = current
-        if self._instance < 0:
-            self._asked("nvmlGpmSampleGet", self._handle, current)
-        else:
-            self._asked("nvmlGpmMigSampleGet", self._handle, self._instance, current)
+        self._library.take_activity(self._device, self._instance, current)
         self._taken, self._spare = (now, current), before and before[1]
         if before is None:
             raise Unavailable("a rate needs a second sample")
-        means = self._between(before[1], current)
+        found = self._library.activity_between(before[1], current, list(METRICS))
+        means = {METRICS[number][0]: value * METRICS[number][1] for number, value in found.items()}
         if "busy" not in means:
             raise Unavailable("this GPU counted no activity")
         return means
-
-    def _between(self, first: Any, second: Any) -> dict[str, float]:
-        question = self._nvml.c_nvmlGpmMetricsGet_t()
-        question.version = self._nvml.NVML_GPM_METRICS_GET_VERSION
-        question.numMetrics = len(METRICS)
-        question.sample1, question.sample2 = first, second
-        for place, number in enumerate(METRICS):
-            question.metrics[place].metricId = number
-        self._asked("nvmlGpmMetricsGet", question)
-        return {
-            name: answer.value * factor
-            for answer, (name, factor) in zip(question.metrics, METRICS.values())  # noqa: B905 - Python 3.9
-            if answer.nvmlReturn == 0 and answer.value == answer.value  # NaN where nothing was counted
-        }
 
     def close(self) -> None:
         """Free the samples."""
         for sample in (self._taken and self._taken[1], self._spare):
             if sample is not None:
-                with contextlib.suppress(Unavailable):
-                    self._asked("nvmlGpmSampleFree", sample)
+                with contextlib.suppress(Refused):
+                    self._library.free_activity(sample)
         self._taken = self._spare = None

@@ -26,16 +26,16 @@ class GpuProcess:
 class Gpu:
     """One device: a GPU, or a MIG instance (then `parent` is its GPU's uuid and `index` reads like `0:1`).
 
-    `utilisation_percent` is the driver's own figure, the share of its last period (≤ 1 s) in which a kernel ran.
-    `busy_percent` and what follows it up to `memory_bandwidth_percent` are means since the sample before.
+    `utilisation_percent` is the driver's own figure: the share of its last period (≤ 1 s) in which a kernel or a copy
+    ran. `busy_percent` (kernels only) up to `memory_bandwidth_percent` are means since the sample before.
     """
 
     index: str
     uuid: str
     model: str
     parent: str | None
-    utilisation_percent: float | None = None
-    memory_utilisation_percent: float | None = None
+    utilisation_percent: int | None = None
+    memory_utilisation_percent: int | None = None
     busy_percent: float | None = None
     sm_percent: float | None = None
     tensor_percent: float | None = None
