@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ def decode(raw: Raw, names: Names, cluster: str, seen_s: int) -> tuple[pa.Table,
     # A job cancelled in the queue gets its end as its start; it never began.
     began = (number["time_start"] > 0) & ~(bare & (ended | (number["state"] == 0)))
     end = np.where(ended, number["time_end"], seen_s)
-    suspends = _suspends(raw, number, cluster, end)
+    stops = _stops(raw, number, end)
     exit_code = number["exit_code"]
     used, peak = _steps(raw)
     req_mem = _requested_memory(raw, number, asked.mem_mb)
@@ -78,7 +79,7 @@ def decode(raw: Raw, names: Names, cluster: str, seen_s: int) -> tuple[pa.Table,
         "start_s": _where(number["time_start"], began),
         "end_s": _where(number["time_end"], ended),
         "seen_s": _where(np.full(count, seen_s), ~ended),
-        "suspended_s": _suspended(number, suspends, ended, end),
+        "suspended_s": _suspended(number, stops, ended),
         "state": _states.column(number["state"]),
         "user": _either(names.users.column(number["id_assoc"]), names.uids, number["id_user"]),
         "uid": number["id_user"],
@@ -123,7 +124,7 @@ def decode(raw: Raw, names: Names, cluster: str, seen_s: int) -> tuple[pa.Table,
         "gone": np.zeros(count, bool),
     }
     arrays = [_as(columns[field.name], field.type) for field in model.JOBS]
-    return pa.Table.from_arrays(arrays, schema=model.JOBS), suspends.drop_columns(["at"])
+    return pa.Table.from_arrays(arrays, schema=model.JOBS), _suspends(stops, number, cluster)
 
 
 def _array(column: pa.ChunkedArray) -> _Numbers:
@@ -207,43 +208,48 @@ def _steps(raw: Raw) -> tuple[pa.Array, pa.Array]:
     return raw.steps["cpu_used_s"].combine_chunks().take(place), megabytes.take(place)
 
 
-def _suspends(raw: Raw, number: dict[str, _Numbers], cluster: str, end: _Numbers) -> pa.Table:
-    """SUSPENDS within each job's own span, and `at`, the place of the job's row."""
-    found = raw.suspends
+@dataclass(frozen=True)
+class _Stops:
+    """When jobs were stopped, within each job's own span. `at`: the place of the job's row."""
+
+    at: _Numbers
+    from_s: _Numbers
+    to_s: _Numbers  # until when it is known to last, where it does
+    lasts: npt.NDArray[np.bool_]
+
+
+def _stops(raw: Raw, number: dict[str, _Numbers], end: _Numbers) -> _Stops:
+    """`end`: of each job, or when it was last seen."""
     inx = raw.jobs["job_db_inx"].combine_chunks()
-    at = pc.fill_null(pc.index_in(found["job_db_inx"], value_set=inx), -1).to_numpy().astype(np.int64)
-    begun, until = _array(found["from_s"]), _array(found["to_s"])
+    at = pc.fill_null(pc.index_in(raw.suspends["job_db_inx"], value_set=inx), -1).to_numpy().astype(np.int64)
+    begun, until = _array(raw.suspends["from_s"]), _array(raw.suspends["to_s"])
     known = at >= 0
     at, begun, until = at[known], begun[known], until[known]
-    lasting = until == 0
     start = np.maximum(begun, number["time_start"][at])
-    stop = np.minimum(np.where(lasting, end[at], until), end[at])
+    stop = np.minimum(np.where(until == 0, end[at], until), end[at])
+    lasts = (until == 0) & (number["time_end"][at] == 0)
     kept = stop > start
-    at, start, stop = at[kept], start[kept], stop[kept]
-    still = (lasting[kept]) & (number["time_end"][at] == 0)
+    return _Stops(at[kept], start[kept], stop[kept], lasts[kept])
+
+
+def _suspends(stops: _Stops, number: dict[str, _Numbers], cluster: str) -> pa.Table:
     return pa.table(
         {
-            "cluster": _constant(cluster, len(at)).cast(model.SUSPENDS.field("cluster").type),
-            "job_id": number["id_job"][at],
-            "submit_s": number["time_submit"][at],
-            "from_s": pa.array(start, pa.int64()),
-            "to_s": pa.array(stop, pa.int64(), mask=still),
-            "at": at,
+            "cluster": _constant(cluster, len(stops.at)).cast(model.SUSPENDS.field("cluster").type),
+            "job_id": number["id_job"][stops.at],
+            "submit_s": number["time_submit"][stops.at],
+            "from_s": stops.from_s,
+            "to_s": pa.array(stops.to_s, pa.int64(), mask=stops.lasts),
         }
     )
 
 
-def _suspended(
-    number: dict[str, _Numbers], suspends: pa.Table, ended: npt.NDArray[np.bool_], end: _Numbers
-) -> _Numbers:
-    """Seconds suspended until `end`; without intervals (purged apart) what the ended job's row itself says."""
-    count = len(ended)
-    at, start = suspends["at"].to_numpy(), suspends["from_s"].to_numpy()
-    total = np.zeros(count, np.int64)
-    told = np.zeros(count, bool)
-    stop = np.where(np.asarray(pc.is_null(suspends["to_s"])), end[at], pc.fill_null(suspends["to_s"], 0).to_numpy())
-    np.add.at(total, at, stop - start)
-    told[at] = True
+def _suspended(number: dict[str, _Numbers], stops: _Stops, ended: npt.NDArray[np.bool_]) -> _Numbers:
+    """Seconds suspended; without intervals (purged apart) what the ended job's row itself says."""
+    total = np.zeros(len(ended), np.int64)
+    np.add.at(total, stops.at, stops.to_s - stops.from_s)
+    told = np.zeros(len(ended), bool)
+    told[stops.at] = True
     span = number["time_end"] - number["time_start"]
     alone = ended & ~told & (number["time_suspended"] > 0) & (number["time_suspended"] <= span)
     return np.where(alone, number["time_suspended"], total)
