@@ -55,6 +55,8 @@ def asker_of(services: Services, viewer: Viewer, asked: View) -> Asker:
         view=asked,
         window=asked.stretch(time.time(), oldest),
         seen_s=seen_s(state),
+        oldest_s=oldest,
+        narrowed=asked.who == "mine" and len(view.whose(viewer)) > 1,
     )
 
 

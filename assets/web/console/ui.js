@@ -89,8 +89,8 @@ export const field = ({id, label, control, hint, problem}) =>
     problem ? h("p", {class: "problem", id: `${id}-problem`}, h("span", {"aria-hidden": "true"}, "✕ "), problem) : null,
     hint ? h("p", {class: "hint", id: `${id}-hint`}, hint) : null)
 
-export function select({id, value, options, onchange, problem}) {
-  return h("select", {id, value, onchange: (event) => onchange(event.target.value), "aria-invalid": problem ? "true" : undefined, "aria-describedby": problem ? `${id}-problem` : undefined},
+export function select({id, value, options, onchange, problem, disabled}) {
+  return h("select", {id, value, disabled: !!disabled, onchange: (event) => onchange(event.target.value), "aria-invalid": problem ? "true" : undefined, "aria-describedby": problem ? `${id}-problem` : undefined},
     options.map((option) => h("option", {key: `o${option.value}`, value: option.value, selected: option.value === value}, option.label)))
 }
 

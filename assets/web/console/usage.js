@@ -168,12 +168,12 @@ function figures(app, own, asks) {
   if (!known) return h("section", {class: "block usage-figures", "aria-label": "Totals", key: "figures"}, h("div", {class: "figure-space"}, skeleton(2)))
   const waiting = own.figuresQuery !== asked(app)
   return h("section", {class: "block usage-figures" + (waiting ? " waiting" : ""), "aria-label": "Totals", key: "figures"},
-    h("dl", {class: "big-figures"}, known.figures.map((figure) => h("div", {key: figure.name, class: "big-figure" + (figure.name === asks.metric ? " main" : "")},
-      h("dt", {}, h("button", {type: "button", class: "as-link", title: figure.name === asks.metric ? figure.method : `Look at ${figure.title}`, onclick: () => to(app, {metric: figure.name, sort: null})}, figure.title)),
+    h("dl", {class: "big-figures"}, known.figures.map((figure) => h("div", {key: figure.name, class: "big-figure" + (figure.name === known.main ? " main" : "")},
+      h("dt", {}, h("button", {type: "button", class: "as-link", title: figure.name === known.main ? figure.method : `Look at ${figure.title}`, onclick: () => to(app, {metric: figure.name, sort: null})}, figure.title)),
       h("dd", {class: "big num", title: figure.exact ?? undefined}, figure.text),
       h("dd", {class: "change num"}, figure.change === null ? h("span", {class: "quiet-text"}, figure.before === "–" ? "nothing to compare" : `before: ${figure.before}`)
         : [h("span", {class: `trend ${figure.up === null ? "same" : figure.up ? "up" : "down"}`}, h("span", {"aria-hidden": "true"}, figure.up === null ? "▬ " : figure.up ? "▲ " : "▼ "), figure.change), h("span", {class: "quiet-text"}, ` from ${figure.before}`)])))),
-    h("p", {class: "quiet-text against"}, known.so_far ? h("span", {class: "tag", title: known.notes.find((text) => text.includes("still run"))}, "so far") : null, ` Change against ${known.against}.`))
+    h("p", {class: "quiet-text against"}, known.so_far ? h("span", {class: "tag", title: known.notes.find((text) => text.includes("still run"))}, "so far") : null, h("span", {}, known.against)))
 }
 
 function picture(app, own, asks) {
@@ -188,7 +188,7 @@ function picture(app, own, asks) {
         h("div", {class: "segmented", role: "group", "aria-label": "Show as"},
           h("button", {type: "button", "aria-pressed": String(!table), onclick: () => to(app, {table: null}, {replace: true})}, icon("chart"), "Chart"),
           h("button", {type: "button", "aria-pressed": String(table), onclick: () => to(app, {table: "1"}, {replace: true})}, icon("table"), "Table")))),
-    table ? twin(own, answer?.chart, pick) : [chartView(own, answer?.chart), legend(app, answer?.chart, pick)],
+    table ? twin(own, answer?.chart, pick) : [chartView(own, answer?.chart), legend(app, answer?.chart, pick), answer?.chart.notes?.length ? h("p", {class: "quiet-text chart-notes", key: "notes"}, answer.chart.notes.join(" ")) : null],
     answer ? about(app, own, answer) : null)
 }
 

@@ -40,13 +40,13 @@ export function presets(topic) {
   const main = topic.metric
   const name = topic.metrics.find(([key]) => key === main)?.[1] || "Use"
   return [
-    [`${name} by user, 30 days`, `metric=${main}&by=user`],
-    ["This month against the month before", `metric=${main}&window=month&compare=1`],
-    ["This year by account", `metric=${main}&chart=tree&window=year`],
+    [`${name} by user`, `metric=${main}&by=user`],
+    ["This month and the one before", `metric=${main}&window=month&compare=1`],
+    ["The year by account", `metric=${main}&chart=tree&window=year`],
     ["Largest users", `metric=${main}&by=user&chart=rank&window=90d`],
-    ["How long jobs wait", "chart=wait&window=90d"],
-    ["Busy hours of the week", "metric=jobs_submitted&chart=week&window=90d"],
+    ["Waiting", "chart=wait&window=90d"],
+    ["Busy hours", "metric=jobs_submitted&chart=week&window=90d"],
     ["Unused CPU hours", "metric=cpu_hours_unused&by=user&chart=rank&window=30d"],
-    ["How full the cluster is", "chart=capacity&window=30d"],
+    ["How full the cluster is", "metric=cpu_hours&chart=capacity&window=30d"],
   ]
 }

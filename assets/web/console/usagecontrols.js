@@ -100,9 +100,9 @@ function dates(app, own, view) {
 
 function pieces(app, topic, view) {
   const idle = !["time", "capacity"].includes(view.chart)
-  return field({id: "usage-grain", label: "Pieces", control: select({id: "usage-grain", value: view.grain,
-    options: [{value: "", label: "By itself"}, ...topic.grains.map((value) => ({value, label: value[0].toUpperCase() + value.slice(1) + "s"}))],
-    onchange: (value) => to(app, {grain: value})}), hint: idle ? undefined : undefined})
+  return field({id: "usage-grain", label: "Time steps", control: select({id: "usage-grain", value: view.grain,
+    options: [{value: "", label: "Automatic"}, ...topic.grains.map((value) => ({value, label: value[0].toUpperCase() + value.slice(1) + "s"}))],
+    disabled: idle, onchange: (value) => to(app, {grain: value})})})
 }
 
 function compare(app, view) {

@@ -52,7 +52,7 @@ export function drillDrawer(app, own) {
   const close = () => { own.drillBack = []; to(app, {cell: null}) }
   return drawer(app, {
     key: "usage-drill", title: drill ? drill.heading : "Jobs", onclose: close,
-    sub: drill ? [h("strong", {class: "num", title: drill.exact ?? undefined}, drill.total), ` ${drill.metric} · `, drill.kind === "jobs" ? many(drill.count, drill.additive ? "row" : "row") : `${many(drill.count, "part")}`] : null,
+    sub: drill ? [h("strong", {class: "num", title: drill.exact ?? undefined}, drill.total), ` ${drill.metric} · `, drill.kind === "jobs" ? many(drill.count, "attempt") : `${many(drill.count, "part")}`] : null,
     body: drillError ? empty("Nothing to show", drillError) : !drill ? skeleton(10) : drill.kind === "parts" ? parts(app, drill) : jobs(app, own, drill),
   })
 }
@@ -72,7 +72,7 @@ function jobs(app, own, drill) {
   if (!drill.rows.length) return [empty("No jobs", "No job has contributed to this figure."), note(drill)]
   return [
     h("ul", {class: "drill-list", key: "jobs", "aria-label": "Jobs"}, drill.rows.map((job, index) => line(job, index))),
-    drill.additive ? h("div", {class: "drill-sum", key: "sum"}, h("span", {}, drill.rows.length < drill.count ? `Sum of all ${count(drill.count)} rows` : "Sum"), h("strong", {class: "num", title: drill.exact ?? undefined}, drill.total)) : null,
+    drill.additive ? h("div", {class: "drill-sum", key: "sum"}, h("span", {}, drill.rows.length < drill.count ? `Sum of all ${count(drill.count)}` : "Sum"), h("strong", {class: "num", title: drill.exact ?? undefined}, drill.total)) : null,
     drill.rows.length < drill.count ? h("button", {type: "button", class: "button", key: "more", disabled: own.moreBusy, onclick: () => more(app, own)}, own.moreBusy ? "Asking …" : `Show more (${count(drill.rows.length)} of ${count(drill.count)})`) : null,
     note(drill),
   ]

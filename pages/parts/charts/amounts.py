@@ -128,6 +128,7 @@ def round_step(top: float, wanted: int) -> float:
 def log_marks(values: Sequence[float]) -> tuple[list[float], dict[float, str], float, float]:
     """Marks of a logarithmic axis of seconds: places, labels, its ends. Nothing is below one second."""
     marks = (1.0, 10.0, 60.0, 600.0, 3600.0, 21600.0, 86400.0, 604800.0, 2592000.0)
-    top = max([60.0, *values])
-    shown = [mark for mark in marks if mark <= top] or [1.0]
-    return shown, {mark: span(mark) for mark in shown}, 0.8, top * 1.6
+    top, least = max([60.0, *values]), max(1.0, min([60.0, *values]))
+    low = max(mark for mark in marks if mark <= least)
+    shown = [mark for mark in marks if low <= mark <= top]
+    return shown, {mark: span(mark) for mark in shown}, 0.8 * low, top * 1.6

@@ -41,6 +41,11 @@ def name(grain: str, start_s: int, zone: str) -> str:
             return f"{moment.year}"
 
 
+def short_day(seconds: int, zone: str) -> str:
+    moment = local(seconds, zone)
+    return f"{moment.day} {moment:%b}"
+
+
 def _short(grain: str, start_s: int, zone: str) -> str:
     moment = local(start_s, zone)
     match grain:

@@ -53,7 +53,7 @@ def capacity(record: Record, look: Look) -> Chart:
     known = {piece.label: piece for piece in record.pieces if piece.whole > 0}
     grain, zone, tres, seen_s = record.grain, record.zone, record.tres, record.seen_s
     if not known:
-        raise NothingToDraw("Slurm has kept no record of the cluster’s size for this window.")
+        raise NothingToDraw(f"There is no record by Slurm of the cluster’s {record.tres}s in this window.")
     stretches = buckets.of(grain, zone, record.since_s, record.until_s)
     height = 280 if look.narrow else 320
     made = blank(look, height, (-0.5, len(stretches) - 0.5), (0, 100))

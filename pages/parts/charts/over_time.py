@@ -34,6 +34,7 @@ class _Plan:
     starts: list[int]  # where the buckets begin
     values: Values
     keys: list[str]  # each bucket as the answer's table names it
+    since_s: int  # of the window: the first bucket may have begun before
     seen_s: int | None
 
     @property
@@ -61,6 +62,8 @@ class _Plan:
 
     def when(self, bucket: int) -> str:
         name = buckets.name(self.grain, self.starts[bucket], self.zone)
+        if self.starts[bucket] < self.since_s:
+            name += f", from {buckets.short_day(self.since_s, self.zone)}"
         now = self.seen_s is not None and self.starts[bucket] <= self.seen_s
         last = bucket == len(self.starts) - 1 or (self.seen_s or 0) < self.starts[bucket + 1]
         return f"{name}, so far" if now and last else name
@@ -136,6 +139,7 @@ def _planned(answer: Answer, title: str) -> _Plan:
         starts=[piece.from_s for piece in pieces],
         values=values,
         keys=[piece.label for piece in pieces],
+        since_s=question.since_s,
         seen_s=answer.as_of_s,
     )
 

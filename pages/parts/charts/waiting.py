@@ -23,7 +23,7 @@ def waiting(answer: Answer, look: Look, title: str = "") -> Chart:
     if not rows:
         raise NothingToDraw("No job started in this window, so none has waited.")
     rows.sort(key=lambda row: _size(row[dimension]))
-    places, names, low, high = log_marks([row["wait_p90_s"] for row in rows])
+    places, names, low, high = log_marks([row[name] for row in rows for name in METRICS[:2]])
     height = 290 if look.narrow else 330
     made = blank(look, height, (-0.6, len(rows) - 0.4), (low, high), y_axis_type="log")
     mark(made.yaxis[0], places, names)

@@ -97,7 +97,7 @@ def _drawn(means: dict[tuple[int, int], float], counts: dict[tuple[int, int], in
                 for hour in range(24)
             ),
         ),
-        notes=("Each tile is the mean of that hour over the weeks of the window.",),
+        notes=(f"{title} an hour: each tile is the mean of that hour over the weeks of the window.",),
     )  # fmt: skip
 
 

@@ -33,6 +33,8 @@ class Asker:
     view: View
     window: Window
     seen_s: int | None  # until when the accounts are known
+    oldest_s: int | None = None  # the earliest submission they hold
+    narrowed: bool = False  # to the person's own jobs, by choice
 
     def ask(self, metrics: Sequence[str], by: Sequence[str] = ()) -> Answer:
         question = self.view.question(self.window, tuple(dict.fromkeys(metrics)), tuple(by))
@@ -44,6 +46,16 @@ class Asker:
         window = Window(since_s, until_s, "", self.window.zone)
         question = self.view.question(window, tuple(dict.fromkeys(metrics)), tuple(by))
         return self.usage.ask(question, self.scope)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the accounts reach back to the beginning of the period before."""
+        return self.oldest_s is None or windows.before(self.window, self.seen_s)[0] >= self.oldest_s
+
+    @property
+    def metric(self) -> str:
+        """What the chart is about: two of them have a subject of their own."""
+        return {"wait": "wait_median_s", "capacity": "utilisation"}.get(self.view.chart, self.view.metric)
 
     @property
     def grain(self) -> str:
@@ -66,9 +78,32 @@ def picture(asker: Asker, look: Look) -> Message:
         "notes": list(dict.fromkeys(note for answer in answers for note in answer.notes)),
         "methods": explained(about.methods),
         "as_of_s": about.as_of_s,
+        "words": words(asker),
         "took_s": round(sum(answer.took_s for answer in answers), 3),
         "grain": asker.grain,
     }
+
+
+def words(asker: Asker) -> list[list[str]]:
+    """The question as the command line, REST and downloads take it: names and values, some of them repeated."""
+    view, window = asker.view, asker.window
+    by = {
+        "time": (asker.grain, view.by), "rank": (view.by,), "week": ("hour",), "wait": ("job_size",),
+        "tree": ("account",), "capacity": (asker.grain,),
+    }[view.chart]  # fmt: skip
+    metrics = charts.WAIT_METRICS if view.chart == "wait" else (asker.metric,)
+    pairs = [
+        ["since", f"@{window.since_s}"],
+        ["until", f"@{window.until_s}"],
+        ["metric", ",".join(metrics)],
+        ["by", ",".join(name for name in by if name)],
+        ["tz", view.zone],
+        ["definitions", view.definitions],
+    ]
+    pairs += [["where", f"{name}={value}"] for name, values in view.where for value in values]
+    if asker.narrowed and asker.scope.user:
+        pairs.append(["where", f"user={asker.scope.user}"])
+    return pairs
 
 
 def title(asker: Asker) -> str:
@@ -99,13 +134,17 @@ def _chart(asker: Asker, look: Look, answers: list[Answer]) -> charts.Chart:
             by = (asker.grain, view.by) if view.by else (asker.grain,)
             answer = asker.ask((view.metric,) if amounts.stacks(view.metric) else (view.metric, "jobs"), by)
             answers.append(answer)
-            return charts.build("time", answer, look, before=_before_in_time(asker) if view.compare else ())
+            return charts.build(
+                "time", answer, look, before=_before_in_time(asker) if view.compare and asker.comparable else ()
+            )
         case "rank":
             if not view.by:
                 raise charts.NothingToDraw("Choose what to rank by.")
             answer = asker.ask((view.metric,), (view.by,))
             answers.append(answer)
-            return charts.build("rank", answer, look, before=_before_by(asker, view.by) if view.compare else None)
+            return charts.build(
+                "rank", answer, look, before=_before_by(asker, view.by) if view.compare and asker.comparable else None
+            )
         case "week":
             if asker.window.days > MOST_HOURS_DAYS:
                 raise charts.NothingToDraw("The window is too long to look at every hour of it: two years at most.")
@@ -177,12 +216,12 @@ def breakdown(asker: Asker) -> Message:
     metric, by = view.metric, view.by
     metrics = tuple(dict.fromkeys((metric, "jobs", "cpu_efficiency")))
     rows = asker.ask(metrics, (by,)).table.to_pylist()
-    earlier = _before_by(asker, by)
+    earlier = _before_by(asker, by) if asker.comparable else {}
     whole = sum(row[metric] or 0 for row in rows) if amounts.stacks(metric) else 0
     for row in rows:
         row["share"] = row[metric] / whole if whole and row[metric] is not None else None
         row["change"] = change(metric, row[metric], earlier.get(row[by]))
-    columns = [by, metric, *(["share"] if whole else []), "change", *metrics[1:]]
+    columns = [by, metric, *(["share"] if whole else []), *(["change"] if asker.comparable else []), *metrics[1:]]
     sort = view.sort if view.sort.removeprefix("-") in columns else f"-{metric}"
     _sort(rows, sort.removeprefix("-"), sort.startswith("-"))
     shown = rows[: MOST_ROWS if view.every else ROWS]
@@ -251,31 +290,32 @@ def change_words(value: float) -> str:
 
 def figures(asker: Asker) -> Message:
     """The view's metric and a few others over the whole window, with their change against the period before."""
-    names = tuple(dict.fromkeys((asker.view.metric, *FIGURES)))[:5]
+    names = tuple(dict.fromkeys((asker.metric, *FIGURES)))[:5]
     now = asker.ask(names)
-    before = asker.ask_before(names).totals
+    before = asker.ask_before(names).totals if asker.comparable else {}
     found = []
     for name in names:
         value = now.totals[name]
-        if name != asker.view.metric and not value:
+        if name != asker.metric and not value:
             continue  # a cluster without GPUs needs no zero of them
         metric = CATALOGUE.metric(name)
-        grown = change(name, value, before[name])
+        grown = change(name, value, before.get(name))
         found.append(
             {
                 "name": name,
                 "title": metric.title,
                 "text": amounts.amount(value, name),
                 "exact": None if value is None else repr(value),
-                "before": amounts.amount(before[name], name),
+                "before": amounts.amount(before.get(name), name),
                 "change": None if grown is None else _points(name, grown),
                 "up": None if grown is None or abs(grown) < 0.005 else grown > 0,
                 "method": now.methods[name],
             }
         )
     return {
+        "main": asker.metric,
         "figures": found,
-        "against": windows.before_words(asker.window, asker.seen_s),
+        "against": windows.before_words(asker.window, asker.seen_s, asker.oldest_s),
         "notes": list(now.notes),
         "so_far": any("still run" in note for note in now.notes),
     }

@@ -113,15 +113,18 @@ def before(window: Window, seen_s: float | None) -> tuple[int, int]:
     return since_s, max(since_s + 1, min(until_s, window.since_s))
 
 
-def before_words(window: Window, seen_s: float | None) -> str:
-    """What it is compared with, in a few words."""
+def before_words(window: Window, seen_s: float | None, oldest_s: int | None = None) -> str:
+    """What it is compared with, in a few words; why with nothing, where the accounts begin later."""
+    if oldest_s is not None and before(window, seen_s)[0] < oldest_s:
+        first = datetime.fromtimestamp(oldest_s, ZoneInfo(window.zone))
+        return f"No change is shown: the accounts begin on {first.day} {first:%b %Y}, within the period before."
     partly = seen_s is not None and seen_s < window.until_s
     name = {
         "month": "the month before", "last_month": "the month before", "quarter": "the quarter before",
         "last_quarter": "the quarter before", "year": "the year before", "last_year": "the year before",
         "today": "yesterday", "yesterday": "the day before",
     }.get(window.name, f"the {window.days} days before" if window.days > 1 else "the day before")  # fmt: skip
-    return f"{name}, up to the same moment" if partly else name
+    return f"Change against {name}{', up to the same moment' if partly else ''}."
 
 
 def grain(window: Window) -> str:
