@@ -17,7 +17,10 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from backend.accounting.sync import Accountant
+from backend.accounting.sync import Accountant, warehouse_folder
+from backend.accounting.truth import SelfCheck
+from backend.accounting.usage import Usage
+from backend.accounting.warehouse import Warehouse
 from backend.cluster.clock import Clock, Kicks, Task
 from backend.cluster.local import LocalScheduler
 from backend.cluster.looks import Looks
@@ -33,6 +36,7 @@ from config import Settings
 log = logging.getLogger(__name__)
 
 ASK_NAME_EVERY_S = 2.0
+TRUTH_ENDS_S = 3.0
 NICE = 5  # pages come first where there are few CPUs
 
 
@@ -103,11 +107,17 @@ def run_collector(settings: Settings) -> None:
         accountant = Accountant(settings, SnapshotReader(folder), db)
         accounts = threading.Thread(target=accountant.run, args=(stop,), name="accounts")
         accounts.start()
+        warehouse = Warehouse(warehouse_folder(settings), settings.accounting.memory_mb)
+        check = SelfCheck(settings, warehouse, Usage(warehouse, settings.instance.time_zone), db)
+        # A daemon: what it waits for may take minutes, and what it had begun is given up at the next start.
+        truth = threading.Thread(target=check.run, args=(stop,), name="truth", daemon=True)
+        truth.start()
         try:
             Collector(scheduler, folder, partial(session_jobs, db, cluster)).run(stop)
         finally:
             stop.set()
             accounts.join()
+            truth.join(TRUTH_ENDS_S)
             db.close()
 
 

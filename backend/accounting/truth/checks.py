@@ -15,6 +15,7 @@ from backend.store import CONSOLE, Database, audit
 from backend.store.models import TruthCheck
 
 KEPT = 120  # of a cluster and month its last one, and of all others so many
+STOPPED = "The collector was stopped meanwhile. Ask again."
 STALE_S = 3600  # a comparison that has run for longer died with its collector
 
 
@@ -81,7 +82,7 @@ def give_up_stale(db: Database) -> None:
         session.execute(
             update(TruthCheck)
             .where(TruthCheck.started_s.is_not(None), TruthCheck.ended_s.is_(None))
-            .values(ended_s=int(time.time()), error="The collector was stopped meanwhile. Ask again.")
+            .values(ended_s=int(time.time()), error=STOPPED)
         )
 
 

@@ -6,6 +6,7 @@ may be unexplained.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -113,10 +114,11 @@ def compare(  # noqa: PLR0917 - who, where, when
     cluster: str,
     month: str,
     zone: str,
+    stop: threading.Event | None = None,
 ) -> Comparison:
     """Compare a month, as far as slurmdbd has rolled it up. Takes seconds to minutes.
 
-    Raises NothingToCompare, SchedulerError.
+    Raises NothingToCompare, SchedulerError, Stopped.
     """
     begun = time.monotonic()
     warehouse.refresh()
@@ -127,7 +129,7 @@ def compare(  # noqa: PLR0917 - who, where, when
         parts=ours.parts(warehouse, cluster, window),
         xdmod=_xdmod(usage, cluster, window, zone),
         sreport=read_sreport(commands, cluster, window),
-        sacct=read_sacct(commands, cluster, window),
+        sacct=read_sacct(commands, cluster, window, stop),
         idle={},
         associations=read_associations(commands, cluster),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,13 +38,19 @@ def arguments(cluster: str, window: Window, marks: Marks) -> list[str]:
     ]  # fmt: skip
 
 
-def read_sacct(commands: Commands, cluster: str, window: Window) -> Rows:
-    """Figures of the window. Raises SchedulerError."""
+class Stopped(Exception):
+    """The process is to end."""
+
+
+def read_sacct(commands: Commands, cluster: str, window: Window, stop: threading.Event | None = None) -> Rows:
+    """Figures of the window. Raises SchedulerError, and Stopped between two days once `stop` is set."""
     figures: Figures = {}
     suspended: Figures = {}
     rows = 0
     problems: list[str] = []
     for day in window.days():
+        if stop is not None and stop.is_set():
+            raise Stopped
         marks = Marks.draw()
         read = parse(commands.stream("sacct", *arguments(cluster, day, marks)), marks, day)
         add(figures, read.figures)

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from backend.accounting.truth import checks
 from backend.accounting.truth.comparison import NothingToCompare, compare
 from backend.accounting.truth.ours import Asks
+from backend.accounting.truth.sacct import Stopped
 from backend.accounting.truth.window import month_before, month_of
 from backend.accounting.warehouse import Warehouse, WarehouseUnusable
 from backend.cluster import SchedulerError
@@ -50,7 +51,7 @@ class SelfCheck:
                 if due_s is not None and time.time() >= due_s:
                     due_s = self.next_night(time.time())
                     self.ask_nightly(time.time())
-                self.make_next()
+                self.make_next(stop)
             except Exception as error:
                 if failed != repr(error):  # a lasting failure is logged once
                     failed = repr(error)
@@ -79,13 +80,15 @@ class SelfCheck:
                 for each in months:
                     checks.ask(self.db, cluster, each, CONSOLE)
 
-    def make_next(self) -> bool:
+    def make_next(self, stop: threading.Event | None = None) -> bool:
         """Make the next comparison that was asked for; False when there is none."""
         asked = checks.next_asked(self.db)
         if asked is None:
             return False
         try:
-            found = compare(self.commands, self.warehouse, self.usage, asked.cluster, asked.month, self.zone)
+            found = compare(self.commands, self.warehouse, self.usage, asked.cluster, asked.month, self.zone, stop)
+        except Stopped:
+            checks.finish(self.db, asked, None, checks.STOPPED)
         except (NothingToCompare, SchedulerError, WarehouseUnusable) as error:
             checks.finish(self.db, asked, None, str(error))
         except Exception as error:
