@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 
 from tornado.web import RequestHandler
 
-from app import private, signin
+from app import embeds, private, signin
 from app.account import ROUTES as ACCOUNT
+from app.downloads import ROUTES as DOWNLOADS
 from app.files import ROUTES as FILES
 from app.gate.guards import Guard, Kind, Route
 from app.health import HealthHandler, MetricsHandler, ReadyHandler
@@ -43,7 +44,7 @@ def build_table(pages: Sequence[Page]) -> list[Route]:
 
 def own_routes() -> list[Route]:
     """The routes with a handler of our own."""
-    return [*OWN, *FILES, *signin.ROUTES, *ACCOUNT, *OPEN, *REST]
+    return [*OWN, *FILES, *signin.ROUTES, *ACCOUNT, *OPEN, *DOWNLOADS, *REST, *embeds.ROUTES]
 
 
 def page_action(page: Page) -> str:

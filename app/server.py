@@ -15,6 +15,7 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
 from app.accesslog import log_request
+from app.embeds import EmbedDesk
 from app.files import WEB_FILES
 from app.gate import Gate
 from app.gate.cookies import Cookies
@@ -82,6 +83,7 @@ class ConsoleServer:
             ico_path=str(WEB_FILES / "favicon.ico"),
             log_function=log_request,
             services=services,
+            embed_desk=EmbedDesk(services, self.executor),
             executor=self.executor,
             sign_in_executor=self.sign_in_executor,
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from backend.accounting.embeds import Embeds
+from backend.accounting.reports import Members, Reports
 from backend.accounting.usage import Usage
 from backend.accounting.warehouse import Warehouse
 from backend.cluster import SnapshotReader
@@ -26,6 +28,8 @@ class Services:
     sessions: Sessions
     warehouse: Warehouse
     usage: Usage
+    reports: Reports
+    embeds: Embeds
 
 
 def open_services(settings: Settings) -> Services:
@@ -41,6 +45,7 @@ def open_services(settings: Settings) -> Services:
     identity = Identity(settings, db, box)
     identity.coordinates_by(Coordinators(snapshots))
     warehouse = Warehouse(settings.instance.data_dir / "accounting", settings.accounting.memory_mb)
+    usage = Usage(warehouse, settings.instance.time_zone)
     return Services(
         settings=settings,
         db=db,
@@ -50,5 +55,7 @@ def open_services(settings: Settings) -> Services:
         launcher=launcher,
         sessions=Sessions(settings, db, box, snapshots, launcher),
         warehouse=warehouse,
-        usage=Usage(warehouse, settings.instance.time_zone),
+        usage=usage,
+        reports=Reports(settings, db, usage, members=Members(snapshots)),
+        embeds=Embeds(settings.embeds, db, box, identity, ask=usage.ask),
     )

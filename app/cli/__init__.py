@@ -16,7 +16,7 @@ PROGRAM = "carme"
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands with their arguments."""
-    from app.cli import agent, doctor, import_sacct, jobs, serve, session, sync, usage, user
+    from app.cli import agent, doctor, import_sacct, jobs, report, serve, session, sync, usage, user
 
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
@@ -24,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="CARME_DATA names the data folder, CARME_CONFIG the settings file.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (serve, doctor, session, jobs, sync, usage, import_sacct, user, agent):
+    for module in (serve, doctor, session, jobs, sync, usage, report, import_sacct, user, agent):
         module.add_parser(commands)
     return parser
 

@@ -9,6 +9,9 @@ from typing import Any, ClassVar, NoReturn
 from app.handler import ConsoleHandler
 from app.reading import NoJson, read_json
 from app.rest.schemas import Schema
+from backend.accounting.embeds import EmbedError, NoSuchEmbed
+from backend.accounting.exports import TooManyRows
+from backend.accounting.reports import ReportError, ReportNotFound, ReportRefused
 from backend.accounting.usage import BadQuestion
 from backend.accounting.warehouse import WarehouseUnusable
 from backend.launcher import LauncherError
@@ -123,7 +126,7 @@ def as_problem(error: BaseException | None) -> Problem | None:
         return error
     if isinstance(error, SessionError):
         return _session_problem(error)
-    if isinstance(error, BadQuestion | WarehouseUnusable):
+    if isinstance(error, BadQuestion | WarehouseUnusable | TooManyRows | ReportError | EmbedError):
         return _usage_problem(error)
     if isinstance(error, RequestError):
         return Problem(400, "Bad Request", str(error))
@@ -140,11 +143,17 @@ def as_problem(error: BaseException | None) -> Problem | None:
     return None
 
 
-def _usage_problem(error: BadQuestion | WarehouseUnusable) -> Problem:
-    if isinstance(error, BadQuestion):
+def _usage_problem(error: Exception) -> Problem:
+    if isinstance(error, ReportNotFound | NoSuchEmbed):
+        return Problem(404, "Not Found", "There is nothing here.")
+    if isinstance(error, WarehouseUnusable):
+        return Problem(503, "Service Unavailable", "The accounts can't be read at the moment.")
+    if isinstance(error, TooManyRows):
+        return Problem(413, "Content Too Large", str(error))
+    if isinstance(error, BadQuestion | ReportRefused):
         problems = [{"field": error.part, "message": str(error)}]
         return Problem(400, "Bad Request", str(error), problems=problems)
-    return Problem(503, "Service Unavailable", "The accounts can't be read at the moment.")
+    return Problem(400, "Bad Request", str(error))
 
 
 def _session_problem(error: SessionError) -> Problem:

@@ -10,8 +10,10 @@ from app.rest.agent import RegisterAgent
 from app.rest.base import RestHandler
 from app.rest.cluster import Cluster, Nodes, Partitions, Reservations
 from app.rest.describe import Description
+from app.rest.embeds import Embeds, RevokeEmbed
 from app.rest.jobs import CancelJob, Jobs, OneJob
 from app.rest.login import OwnLogin
+from app.rest.reports import OneReport, Reports, RunReport
 from app.rest.sessions import EstimateStart, OneSession, Options, SessionLog, Sessions, StopSession
 from app.rest.usage import Usage, UsageCatalogue, UsageJobs
 
@@ -52,6 +54,11 @@ ADDRESSES = (
     Address("/usage", Usage),
     Address("/usage/jobs", UsageJobs),
     Address("/usage/catalogue", UsageCatalogue),
+    Address("/reports", Reports),
+    Address("/reports/{report}", OneReport),
+    Address("/reports/{report}/run", RunReport),
+    Address("/embeds", Embeds),
+    Address("/embeds/{embed}/revoke", RevokeEmbed),
     Address("/cluster", Cluster),
     Address("/cluster/nodes", Nodes),
     Address("/cluster/partitions", Partitions),

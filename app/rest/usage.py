@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from app.rest.base import Operation, Parameter, Problem, RestHandler
+from app.rest.base import Operation, Parameter, RestHandler
 from app.rest.schemas import FLAG, NUMBER, TEXT, WHOLE, Schema, many, maybe, plain, thing
 from backend.accounting.asking import MOST_ROWS, Words, read_filters, read_question
 from backend.accounting.exports import FORMATS, Made, Sheet, file_name, sheet_of, write
@@ -105,7 +105,7 @@ class Usage(UsageHandler):
                 Parameter("limit", WHOLE, "rows to give (default: all)"),
                 FORMAT,
             ),
-            errors=(400, 503),
+            errors=(400, 413, 503),
             files=FILES,
         )
     }
@@ -119,10 +119,8 @@ class Usage(UsageHandler):
         question = self.question(order=self.get_query_argument("order", ""), limit=limit)
         scope = scope_of(self.viewer)
         answer = self.services.usage.ask(question, scope)
-        most = self.services.settings.reports.max_rows
-        if answer.table.num_rows > most:
-            raise Problem(413, "Content Too Large", f"That would be more than {most:,} rows: ask for a limit, or less.")
-        return self.written(sheet_of(answer, Made("Usage", scope, int(time.time()))), format_name)
+        made = Made("Usage", scope, int(time.time()), most_rows=self.services.settings.reports.max_rows)
+        return self.written(sheet_of(answer, made), format_name)
 
 
 class UsageJobs(UsageHandler):

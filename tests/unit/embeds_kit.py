@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from backend.accounting.embeds import EmbedInfo, Embeds
+from backend.accounting.reports.question import read_saved
 from backend.accounting.usage import Answer, Question, Scope
 from backend.identity import Viewer
 from tests.unit.identity_kit import Clock, Kit
@@ -20,13 +20,7 @@ from tests.unit.identity_kit import kit as identity_kit
 
 ROWS = (("ada", "physics", 10.0), ("eve", "physics", 2.5), ("bob", "biology", 4.0))
 SITE = "https://wiki.example.org"
-SAVED: dict[str, Any] = {"metrics": ["cpu_hours"], "by": ["user"], "back_s": 86400}
-
-
-def resolve(saved: Mapping[str, Any], now_s: float) -> Question:
-    """The last `back_s` seconds."""
-    now = int(now_s)
-    return Question(tuple(saved["metrics"]), now - saved["back_s"], now, tuple(saved["by"]))
+SAVED = read_saved({"metrics": ["cpu_hours"], "by": ["user"], "since": "now-1day", "until": "now"}, "UTC")
 
 
 @dataclass
@@ -85,7 +79,7 @@ def kit(tmp_path: Path, **environ: str) -> EmbedKit:
 
     embeds = Embeds(
         identity.settings.embeds, identity.db, identity.identity.box, identity.identity,
-        ask=ask, resolve=resolve, clock=identity.clock,
+        ask=ask, clock=identity.clock,
     )  # fmt: skip
     made = EmbedKit(identity, embeds)
     return made

@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 
 from app.rest import ROUTES, document
 from app.rest.table import ADDRESSES, PREFIX
+from backend.accounting.reports import Draft
 from backend.cluster import SnapshotWriter
 from backend.sessions import Sessions
 from tests.unit.gatehouse import Answer, Browser, House, Person
@@ -111,23 +112,39 @@ def as_described(described: dict[str, Any], path: str, method: str, answer: Answ
     Draft202012Validator(schema).validate(answer.json())
 
 
+def embedded(house: House) -> tuple[str, str]:
+    """A saved report of ada's and an embed of it: their ids."""
+    services = house.services
+    viewer = services.identity.standing("ada")
+    assert viewer is not None
+    question = {"metrics": ["cpu_hours"], "by": ["day"], "window": "month"}
+    report = services.reports.save(viewer, Draft("Mine", question))
+    embed = services.embeds.make(
+        viewer, title="Mine", question=report.question, chart="", origins=["https://wiki.example.org"], live=True
+    )
+    return report.id, embed.id
+
+
 async def test_each_address_answers_as_described(house: House, ada: Person) -> None:
     async with house.browser() as browser:
         await browser.sign_in(ada)
         described = (await browser.get(f"{PREFIX}/openapi.json")).json()
         assert described == document(house.settings.web.public_url)
         session = await launched(browser)
+        report, embed = embedded(house)
         window = "since=2026-11-01&until=2026-12-01&metric=cpu_hours&by=day"
         asked: dict[tuple[str, str], tuple[str, Any]] = {
             ("POST", "/sessions"): ("/sessions", {"app": "jupyterlab"}),
             ("POST", "/sessions/estimate"): ("/sessions/estimate", {"app": "jupyterlab"}),
             ("POST", "/agent/register"): ("/agent/register", {"session": session}),
             ("DELETE", "/sessions/{session}"): (f"/sessions/{session}", None),
+            ("POST", "/embeds"): ("/embeds", {"report": report, "origins": ["https://wiki.example.org"]}),
             ("GET", "/usage"): (f"/usage?{window}", None),
             ("GET", "/usage/jobs"): (f"/usage/jobs?{window}", None),
         }
         for address in ADDRESSES:
             path = address.path.replace("{session}", session).replace("{job}", "11")
+            path = path.replace("{report}", report).replace("{embed}", embed)
             for method in address.handler.operations:
                 at, body = asked.get((method, address.path), (path, None))
                 if method == "GET":
@@ -141,6 +158,7 @@ async def test_each_address_answers_as_described(house: House, ada: Person) -> N
 @pytest.mark.parametrize("path", [address.path for address in ADDRESSES if address.path != "/agent/register"])
 async def test_nothing_answers_without_a_login(house: House, ada: Person, path: str) -> None:
     at = PREFIX + path.replace("{session}", "s1234567").replace("{job}", "11")
+    at = at.replace("{report}", "r1").replace("{embed}", "e1")
     async with house.browser() as stranger, house.browser() as half:
         await half.give_password(ada)
         for browser in (stranger, half):

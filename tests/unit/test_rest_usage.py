@@ -66,9 +66,7 @@ async def test_each_role_sees_its_own_figures_and_no_more(house: House, people: 
         browser.enter(people[name])
         answer = await browser.get(f"{PREFIX}/usage?{NOVEMBER}&metric=cpu_hours,jobs&by=user")
         found = answer.json()
-        assert {row["user"]: row["cpu_hours"] for row in found["rows"]} == {
-            user: HOURS[user] for user in SEEN[name]
-        }
+        assert {row["user"]: row["cpu_hours"] for row in found["rows"]} == {user: HOURS[user] for user in SEEN[name]}
         assert found["totals"]["cpu_hours"] == sum(HOURS[user] for user in SEEN[name])
         described = (await browser.get(f"{PREFIX}/openapi.json")).json()
         as_described(described, "/usage", "GET", answer)

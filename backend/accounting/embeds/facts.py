@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backend.accounting.usage import Answer, Scope
+from backend.accounting.usage import TIME, Answer, Question, Scope
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Embed:
 
     id: str
     title: str
-    chart: str
+    chart: str  # "time", "rank"; "": a table only
     saved: Mapping[str, Any]  # the question as the report has it
     scope: Scope
     origins: tuple[str, ...]
@@ -58,6 +58,17 @@ def scope_as_json(scope: Scope) -> dict[str, Any]:
 
 def scope_from_json(said: Mapping[str, Any]) -> Scope:
     return Scope(bool(said["everything"]), said["user"], said["uid"], frozenset(said["accounts"]))
+
+
+def drawn_as(chart: str, question: Question) -> str:
+    """How a report's figures are drawn: over "time", as a "rank"; "" where they are a table only."""
+    grain = any(name in TIME for name in question.by)
+    others = [name for name in question.by if name not in TIME]
+    if chart == "table" or not question.by or len(others) > 1:
+        return ""
+    if chart == "rank" and grain:
+        return ""
+    return "time" if grain else "rank"
 
 
 def within(inner: Scope, outer: Scope) -> bool:

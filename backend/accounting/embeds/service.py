@@ -12,11 +12,20 @@ from typing import Any
 from sqlalchemy import func, select
 
 from backend.accounting.embeds.errors import EmbedGone, EmbedRefused, NoSuchEmbed
-from backend.accounting.embeds.facts import Embed, EmbedInfo, Figures, scope_as_json, scope_from_json, within
+from backend.accounting.embeds.facts import (
+    Embed,
+    EmbedInfo,
+    Figures,
+    drawn_as,
+    scope_as_json,
+    scope_from_json,
+    within,
+)
 from backend.accounting.embeds.frozen import freeze, thaw
 from backend.accounting.embeds.origins import BadOrigin
 from backend.accounting.embeds.origins import origins as read_origins
 from backend.accounting.embeds.token import id_of, is_token_of, new_id, token_of
+from backend.accounting.reports import resolve, scope_for
 from backend.accounting.rights import scope_of
 from backend.accounting.usage import Answer, Question, Scope
 from backend.identity import Identity, Viewer, policy
@@ -32,12 +41,11 @@ STEP_S = 60  # a window that moves with the time moves in such steps, or each vi
 KEEP_S = 1.0  # how old a look at the row and its maker may be; as with logins
 MOST_KEPT = 1000
 
-Resolve = Callable[[Mapping[str, Any], float], Question]
 Ask = Callable[[Question, Scope], Answer]
 
 
 class Embeds:
-    """Blocking, used from any thread. `ask` is the usage engine's, `resolve` makes a question of a saved one."""
+    """Blocking, used from any thread. `ask` is the usage engine's."""
 
     def __init__(
         self,
@@ -47,7 +55,6 @@ class Embeds:
         identity: Identity,
         *,
         ask: Ask,
-        resolve: Resolve,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -55,7 +62,6 @@ class Embeds:
         self._box = box
         self._identity = identity
         self._ask = ask
-        self._resolve = resolve
         self._clock = clock
         self._lock = threading.Lock()
         self._looks = 0  # grows when something was ended: what was read before doesn't count
@@ -76,7 +82,10 @@ class Embeds:
         report_id: str = "",
         address: str = "",
     ) -> EmbedInfo:
-        """A new embed of what the viewer may see now. Raises EmbedRefused, and BadQuestion as the engine does."""
+        """A new embed of what the viewer may see now. `question` and `chart` as a saved report has them.
+
+        Raises EmbedRefused, and BadQuestion as the engine does.
+        """
         if not self._settings.enabled:
             raise EmbedRefused("Embeds are switched off here (embeds.enabled).")
         longest = self._settings.max_days
@@ -87,8 +96,9 @@ class Embeds:
         except BadOrigin as error:
             raise EmbedRefused(str(error)) from error
         now = int(self._clock())
-        scope = scope_of(viewer)
-        answer = self._compute(self._resolved(question), scope).answer
+        scope = scope_for(question, viewer)
+        asked = self._resolved(question)
+        answer = self._compute(asked, scope).answer
         frozen = None if live else freeze(answer)
         if frozen is not None and len(frozen) > MOST_FROZEN_BYTES:
             raise EmbedRefused("The snapshot would be too large: choose a shorter window or fewer dimensions.")
@@ -98,7 +108,7 @@ class Embeds:
             report_id=report_id[:64],
             title=title[:200],
             question=dict(question),
-            chart=chart[:64],
+            chart=drawn_as(chart, asked),
             scope=scope_as_json(scope),
             origins=list(sites),
             frozen=frozen,
@@ -163,9 +173,8 @@ class Embeds:
         Answers are kept for a second and dropped when this process revokes one: a revocation reaches this process
         at once and all others within a second.
         """
-        kept = self._kept.get(token)
-        if kept is not None and time.monotonic() - kept[0] <= KEEP_S and kept[1].expires_s > self._clock():
-            return kept[1]
+        if known := self.known(token):
+            return known
         looks = self._looks
         embed = self._read(token)
         with self._lock:
@@ -174,6 +183,13 @@ class Embeds:
                     self._kept.clear()
                 self._kept[token] = (time.monotonic(), embed)
         return embed
+
+    def known(self, token: str) -> Embed | None:
+        """The same where it was asked a moment ago, else None. Never blocks."""
+        kept = self._kept.get(token)
+        if kept is None or time.monotonic() - kept[0] > KEEP_S or kept[1].expires_s <= self._clock():
+            return None
+        return kept[1]
 
     def _read(self, token: str) -> Embed:
         embed_id = id_of(token)
@@ -221,7 +237,7 @@ class Embeds:
         return Figures(answer, cut=answer.table.num_rows >= MOST_ROWS)
 
     def _resolved(self, saved: Mapping[str, Any]) -> Question:
-        return self._resolve(saved, self._clock() // STEP_S * STEP_S)
+        return resolve(saved, self._clock() // STEP_S * STEP_S)
 
     def _compute(self, question: Question, scope: Scope) -> Figures:
         most = min(question.limit or MOST_ROWS, MOST_ROWS)

@@ -1,0 +1,68 @@
+"""Drawn figures, shared by all who look: one computation for each generation of the accounts, one drawing a look."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from app.embeds.drawing import EmbedLook, drawn
+from backend.accounting.embeds import Embed, Figures, Flights
+from backend.services import Services
+
+MOST_FIGURES = 200
+MOST_FIGURES_BYTES = 128 << 20
+MOST_DRAWN = 500
+MOST_DRAWN_BYTES = 64 << 20
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    body: bytes  # JSON
+    etag: str
+
+
+class EmbedDesk:
+    """Of one web process. Its coroutines never block the event loop."""
+
+    def __init__(self, services: Services, executor: Executor) -> None:
+        self._services = services
+        self._executor = executor
+        self.figures: Flights[Figures] = Flights(MOST_FIGURES, MOST_FIGURES_BYTES, _size)
+        self._drawn: Flights[Drawn] = Flights(MOST_DRAWN, MOST_DRAWN_BYTES, lambda drawn: len(drawn.body))
+
+    async def admit(self, token: str) -> Embed:
+        """Raises NoSuchEmbed, EmbedGone."""
+        embeds = self._services.embeds
+        known = embeds.known(token)
+        return known if known is not None else await self._run(lambda: embeds.admit(token))
+
+    async def drawn(self, embed: Embed, look: EmbedLook) -> Drawn:
+        """The figure in this look. Raises what the usage engine raises."""
+        embeds = self._services.embeds
+        question = embeds.question(embed)
+        # A snapshot never changes; a live one does with the accounts and, where its window moves, with the time.
+        generation = self._services.warehouse.generation if embed.live else -1
+        key = (embed.id, generation, question)
+
+        async def compute() -> Figures:
+            return await self._run(lambda: embeds.figures(embed, question))
+
+        async def draw() -> Drawn:
+            figures = await self.figures.get(key, compute)
+            body = await self._run(lambda: drawn(embed, figures, look))
+            return Drawn(body, f'W/"{hashlib.sha256(body).hexdigest()[:32]}"')
+
+        return await self._drawn.get((key, look), draw)
+
+    async def _run(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function)
+
+
+def _size(figures: Figures) -> int:
+    return int(figures.answer.table.nbytes)
