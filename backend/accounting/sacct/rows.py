@@ -63,7 +63,7 @@ def rows_of(block: Block, zone: str, cluster: str | None) -> Rows:
         ended=table.filter(pc.invert(is_open)),
         open=table.filter(is_open),
         bad=tuple(sorted(bad, key=lambda one: one.line)),
-        steps=int(step.sum()),
+        steps=int(step.sum()) + block.steps,
         latest_s=max(0, course.latest_s),
     )
 
