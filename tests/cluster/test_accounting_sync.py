@@ -405,7 +405,8 @@ def test_real_jobs_arrive_as_sacct_tells_them(quiet_cluster: Cluster, tmp_path: 
     fields = "JobIDRaw,State,User,Account,AllocTRES,ElapsedRaw,ExitCode,Partition,QOS,NodeList"
     shown = cluster.run(["sacct", "-XDnP", f"--jobs={','.join(ids)}", f"--format={fields}"], check=True).stdout
     rows = books.ask(
-        'select job_id, state, "user", account, tres, end_s - start_s, exit_status || \':\' || exit_signal, partition, '
+        'select job_id, state, "user", account, tres, end_s - start_s, '
+        "exit_status || ':' || exit_signal, partition, "
         # sacct's word for a job that has none
         f"coalesce(qos, 'Unknown'), node_list from jobs where job_id in ({','.join(ids)}) or array_job_id in ({','.join(ids)})"
     )
