@@ -42,6 +42,7 @@ from backend.accounting.usage import BadQuestion
 from backend.accounting.warehouse import WarehouseUnusable
 from backend.store import audit
 from pages.parts.usage import drill, view
+from pages.parts.usage.picture import asks
 from pages.usage import asker_of, defaults_of
 
 log = logging.getLogger("carme.downloads")
@@ -161,13 +162,8 @@ class UsageFile(Download):
 
     def sheet(self) -> AbstractContextManager[Sheet]:
         asker = asker_of(self.services, self.viewer, view.read(self.request.query, self._defaults()))
-        shown, chart = asker.view, asker.view.chart
-        by = tuple(name for name in (asker.grain if chart == "time" else "", shown.by) if name)
-        if chart == "week":
-            by = ("hour",)
-        elif chart == "tree":
-            by = ("account",)
-        answer = asker.ask((shown.metric, *self._more()), by)
+        metrics, by = asks(asker)
+        answer = asker.ask((*metrics, *self._more()), by)
         made = Made("Usage", asker.scope, int(time.time()), most_rows=self.most_rows)
         return nullcontext(sheet_of(answer, made))
 

@@ -7,6 +7,7 @@ import {asked, flip, to, values} from "./usageaddress.js"
 import {Stage, chartView, legend, twin} from "./usagechart.js"
 import {controls, kinds, presetRow, whose} from "./usagecontrols.js"
 import {drillDrawer, look, open} from "./usagedrill.js"
+import {downloadMenu} from "./usagefiles.js"
 
 export const title = "Usage"
 export const topics = () => ["usage"]
@@ -201,6 +202,7 @@ function about(app, own, answer) {
     answer.view.definitions === "xdmod" ? h("span", {class: "tag"}, "Open XDMoD’s definitions") : null,
     h("button", {type: "button", class: "button quiet small-text", onclick: () => explain(app, own, answer)}, icon("info"), "How this is counted"),
     h("span", {class: "grow"}),
+    answer.chart.refused ? null : downloadMenu(app, own),
     (app.usageActions || []).map((action, index) => h("span", {key: `action-${index}`, class: "pill-wrap"}, action(app, own))))
 }
 

@@ -35,7 +35,10 @@ export function kinds(app, view) {
 }
 
 export function controls(app, own, topic, view) {
-  return h("section", {class: "block usage-controls", "aria-label": "Question", key: "controls"},
+  const shown = own.controls ?? false
+  return h("section", {class: "block usage-controls" + (shown ? " shown" : ""), "aria-label": "Question", key: "controls"},
+    h("button", {type: "button", class: "disclosure controls-toggle", key: "toggle", "aria-expanded": String(shown), onclick: () => { own.controls = !shown; app.render() }},
+      icon(shown ? "down" : "right"), "Metric, window, filters", h("span", {class: "quiet-text"}, view.where.length ? `${view.where.length} set` : "")),
     h("div", {class: "usage-fields"}, metric(app, topic, view), split(app, topic, view), span(app, own, topic, view), pieces(app, topic, view), compare(app, view)),
     own.dates ? dates(app, own, view) : null,
     filters(app, own, topic, view))
@@ -107,7 +110,7 @@ function pieces(app, topic, view) {
 
 function compare(app, view) {
   const fits = ["time", "rank"].includes(view.chart)
-  return h("div", {class: "field compare", key: "compare"}, h("span", {class: "label"}, "Compare"),
+  return h("div", {class: "field compare" + (fits ? "" : " idle"), key: "compare"}, h("span", {class: "label"}, "Compare"),
     fits ? toggle("With the period before", view.compare, () => to(app, {compare: view.compare ? null : "1"})) : h("span", {class: "quiet-text"}, "in time and ranking"))
 }
 

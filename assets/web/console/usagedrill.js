@@ -5,6 +5,7 @@ import {JOB_STATES, count, full, many, model, span, when} from "./format.js"
 import {icon} from "./icons.js"
 import {badge, drawer, empty, skeleton} from "./ui.js"
 import {asked, to} from "./usageaddress.js"
+import {downloads} from "./usagefiles.js"
 
 const WORDS = {REQUEUED: ["over", "↻", "Requeued"], RESIZING: ["over", "↔", "Resized"], REVOKED: ["over", "⊘", "Revoked"]}
 
@@ -53,6 +54,7 @@ export function drillDrawer(app, own) {
   return drawer(app, {
     key: "usage-drill", title: drill ? drill.heading : "Jobs", onclose: close,
     sub: drill ? [h("strong", {class: "num", title: drill.exact ?? undefined}, drill.total), ` ${drill.metric} · `, drill.kind === "jobs" ? many(drill.count, "attempt") : `${many(drill.count, "part")}`] : null,
+    foot: drill?.kind === "jobs" && drill.rows.length ? downloads(app, "jobs", ["xlsx", "csv"]) : null,
     body: drillError ? empty("Nothing to show", drillError) : !drill ? skeleton(10) : drill.kind === "parts" ? parts(app, drill) : jobs(app, own, drill),
   })
 }
@@ -60,7 +62,7 @@ export function drillDrawer(app, own) {
 function parts(app, drill) {
   if (!drill.rows.length) return empty("Nothing here", "No job has contributed to this mark.")
   return [
-    h("table", {class: "table", key: "parts"},
+    h("table", {class: "table figures", key: "parts"},
       h("thead", {}, h("tr", {}, h("th", {scope: "col"}, drill.head), h("th", {scope: "col", class: "right"}, drill.metric))),
       h("tbody", {}, drill.rows.map(([name, text, cell]) => h("tr", {key: cell}, h("th", {scope: "row"}, h("button", {type: "button", class: "as-link", onclick: () => open(app, cell)}, name)), h("td", {class: "num right"}, text)))),
       sumRow(1, drill)),

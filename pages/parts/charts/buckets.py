@@ -16,7 +16,7 @@ def local(seconds: int, zone: str) -> datetime:
     return datetime.fromtimestamp(seconds, tz=ZoneInfo(zone))
 
 
-def of(grain: str, zone: str, since_s: int, until_s: int) -> list[Stretch]:
+def of(grain: str, zone: str, since_s: int, until_s: int) -> Sequence[Stretch]:
     """The pieces that [since, until) touches, as answers name them. Raises BadQuestion when they are too many."""
     return stretches(grain, zone_of(zone), since_s, until_s)
 

@@ -16,6 +16,7 @@ from pages.parts.charts.look import Look
 
 Place = Mapping[str, str | int | None]  # dimension to value: a cell of the answer, whose jobs can be listed
 FONT = "Roboto, 'Segoe UI', 'Helvetica Neue', sans-serif"
+NOTHING = "There is nothing of it in this window. Choose a longer one, or take a filter away."
 MARKS = "marks"  # the source whose selection the browser listens to
 
 

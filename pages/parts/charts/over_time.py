@@ -13,7 +13,20 @@ from bokeh.plotting import figure
 from backend.accounting.usage import Answer
 from pages.parts.charts import buckets
 from pages.parts.charts.amounts import amount, stacks, ticks
-from pages.parts.charts.chart import Cell, Chart, Key, NothingToDraw, Place, Twin, blank, mark, named, shaded, touchable
+from pages.parts.charts.chart import (
+    NOTHING,
+    Cell,
+    Chart,
+    Key,
+    NothingToDraw,
+    Place,
+    Twin,
+    blank,
+    mark,
+    named,
+    shaded,
+    touchable,
+)
 from pages.parts.charts.groups import Groups, Value, called, grouped, weights
 from pages.parts.charts.look import Look
 
@@ -113,7 +126,7 @@ def _planned(answer: Answer, title: str) -> _Plan:
     metric = question.metrics[0]
     rows = [row for row in answer.table.to_pylist() if row[metric] is not None and math.isfinite(row[metric])]
     if not rows:
-        raise NothingToDraw("Nothing was used in this window.")
+        raise NothingToDraw(NOTHING)
     pieces = buckets.of(grain, question.zone, question.since_s, question.until_s)
     index = {piece.label: number for number, piece in enumerate(pieces)}
     groups = grouped(weights(rows, dimension, metric)) if dimension else Groups((None,), 0)

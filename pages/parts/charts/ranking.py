@@ -11,7 +11,7 @@ from bokeh.models import ColumnDataSource
 
 from backend.accounting.usage import Answer
 from pages.parts.charts.amounts import amount, change, stacks, ticks
-from pages.parts.charts.chart import FONT, Cell, Chart, Key, NothingToDraw, Twin, blank, mark, named, touchable
+from pages.parts.charts.chart import FONT, NOTHING, Cell, Chart, Key, NothingToDraw, Twin, blank, mark, named, touchable
 from pages.parts.charts.groups import Value, called
 from pages.parts.charts.look import Look
 from pages.parts.charts.over_time import REST
@@ -31,7 +31,7 @@ def ranking(answer: Answer, look: Look, title: str = "", before: Mapping[Value, 
     known = [row for row in answer.table.to_pylist() if row[metric] is not None and math.isfinite(row[metric])]
     known = [row for row in known if row[metric] > 0 or not stacks(metric)]
     if not known:
-        raise NothingToDraw("Nothing was used in this window.")
+        raise NothingToDraw(NOTHING)
     known.sort(key=lambda row: (-row[metric], str(row[dimension])))
     shown, hidden = known[:MOST], known[MOST:]
     title = title or metric

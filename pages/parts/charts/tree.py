@@ -12,7 +12,7 @@ from bokeh.models import ColumnDataSource
 
 from backend.accounting.usage import Answer
 from pages.parts.charts.amounts import amount, stacks
-from pages.parts.charts.chart import FONT, Cell, Chart, NothingToDraw, Twin, blank, named, touchable
+from pages.parts.charts.chart import FONT, NOTHING, Cell, Chart, NothingToDraw, Twin, blank, named, touchable
 from pages.parts.charts.groups import called
 from pages.parts.charts.look import Look, ink_on
 
@@ -69,7 +69,7 @@ def tree(answer: Answer, look: Look, title: str = "", parents: Mapping[str, str 
         if row[metric] is not None and math.isfinite(row[metric]) and row[metric] > 0
     }
     if not sums:
-        raise NothingToDraw("Nothing was used in this window.")
+        raise NothingToDraw(NOTHING)
     roots = grow(sums, parents or {})
     width, height = _size(look)
     tiles: list[Tile] = []

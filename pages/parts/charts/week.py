@@ -11,7 +11,7 @@ from bokeh.models import ColumnDataSource
 from backend.accounting.usage import Answer
 from pages.parts.charts import buckets
 from pages.parts.charts.amounts import NONE, adds_up, plain
-from pages.parts.charts.chart import Cell, Chart, Key, NothingToDraw, Twin, blank, mark, named, touchable
+from pages.parts.charts.chart import NOTHING, Cell, Chart, Key, NothingToDraw, Twin, blank, mark, named, touchable
 from pages.parts.charts.look import Look
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -39,7 +39,7 @@ def week(answer: Answer, look: Look, title: str = "") -> Chart:
             place = place_of[row["hour"]]
             sums[place] = sums.get(place, 0.0) + float(row[metric])
     if not any(sums.values()):
-        raise NothingToDraw("Nothing was used in this window.")
+        raise NothingToDraw(NOTHING)
     means = {place: sums.get(place, 0.0) / count for place, count in counts.items()}
     return _drawn(means, counts, title, look)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from backend.accounting.usage import CATALOGUE, TIME, Answer, BadQuestion, Question
+from backend.accounting.usage.zones import Stretch
 from pages.parts.charts import BELOW, REST, amounts, buckets
 from pages.parts.charts.chart import named
 from pages.parts.charts.groups import called, grouped, weights
@@ -79,7 +80,7 @@ def heading(asker: Asker, cell: Mapping[str, str | int | None]) -> str:
     return " · ".join(words) or "All jobs"
 
 
-def _pieces(asker: Asker, grain: str) -> list[Any]:
+def _pieces(asker: Asker, grain: str) -> Sequence[Stretch]:
     return buckets.of(grain, asker.view.zone, asker.window.since_s, asker.window.until_s)
 
 

@@ -84,19 +84,26 @@ def picture(asker: Asker, look: Look) -> Message:
     }
 
 
-def words(asker: Asker) -> list[list[str]]:
-    """The question as the command line, REST and downloads take it: names and values, some of them repeated."""
-    view, window = asker.view, asker.window
+def asks(asker: Asker) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The metrics and dimensions whose answer holds what the view shows: for files and for other doors."""
+    view = asker.view
     by = {
         "time": (asker.grain, view.by), "rank": (view.by,), "week": ("hour",), "wait": ("job_size",),
         "tree": ("account",), "capacity": (asker.grain,),
     }[view.chart]  # fmt: skip
-    metrics = charts.WAIT_METRICS if view.chart == "wait" else (asker.metric,)
+    metrics = tuple(charts.WAIT_METRICS) if view.chart == "wait" else (asker.metric,)
+    return metrics, tuple(name for name in by if name)
+
+
+def words(asker: Asker) -> list[list[str]]:
+    """The question as the command line, REST and downloads take it: names and values, some of them repeated."""
+    view, window = asker.view, asker.window
+    metrics, by = asks(asker)
     pairs = [
         ["since", f"@{window.since_s}"],
         ["until", f"@{window.until_s}"],
         ["metric", ",".join(metrics)],
-        ["by", ",".join(name for name in by if name)],
+        ["by", ",".join(by)],
         ["tz", view.zone],
         ["definitions", view.definitions],
     ]
