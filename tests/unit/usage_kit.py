@@ -79,6 +79,9 @@ class Accounts:
         cluster = pa.field("cluster", pa.string())
         table = jobs if isinstance(jobs, pa.Table) else pa.Table.from_pylist(list(jobs), schema=_plain(JOBS))
         self._keep("jobs", table)
+        self._db.execute("CREATE VIEW ended_jobs AS SELECT * FROM jobs WHERE end_s IS NOT NULL")
+        self._db.execute("CREATE VIEW open_jobs AS SELECT * FROM jobs WHERE end_s IS NULL")
+        self._db.execute("CREATE VIEW ended AS SELECT * FROM ended_jobs")
         self._keep("suspends", pa.Table.from_pylist(list(suspends), schema=_plain(SUSPENDS)))
         self._keep("accounts", pa.Table.from_pylist(list(accounts), schema=pa.schema([cluster, *ACCOUNTS])))
         self._keep("capacity", pa.Table.from_pylist(list(capacity), schema=pa.schema([cluster, *CAPACITY])))
@@ -90,7 +93,6 @@ class Accounts:
         self._db.unregister("given")
 
     def _rolled_up(self) -> pa.Table:
-        self._db.execute("CREATE VIEW ended AS SELECT * FROM jobs WHERE end_s IS NOT NULL")
         ((first, last),) = self._db.execute("SELECT min(least(submit_s, end_s)), max(end_s) FROM ended").fetchall()
         if first is None or self.rollup_zone is None:
             return SCHEMA.empty_table()

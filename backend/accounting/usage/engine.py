@@ -139,8 +139,8 @@ class Usage:
 
     def _answer(self, question: Question, scope: Scope, generation: int) -> Answer:
         began = time.perf_counter()
-        made = plan(question, scope, self.warehouse.rollup_zone)
         state = self.warehouse.state
+        made = plan(question, scope, self.warehouse.rollup_zone, notes.oldest_s(state))
         with self.warehouse.cursor() as con:
             rows = Rows(scope, question.where, self._tree(con, generation))
             shares = capacity.shares(con, made, state)

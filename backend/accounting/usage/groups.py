@@ -139,10 +139,10 @@ def _from_detail(
     pieces = pieces_sql(prefix, [(each.bucket, each.bucket_s, each.from_s, each.to_s) for each in run])
     columns = plan.names if not rows.typed or "gpu_type" in plan.names else (*plan.names, "gpu_type")
     text = atoms(
-        "jobs",
+        "ended_jobs" if ended else "open_jobs",
         columns,
         raws,
-        rows=f"end_s IS {'NOT NULL' if ended else 'NULL'} AND {window.text} AND {condition.text}",
+        rows=f"{window.text} AND {condition.text}",
         pieces=pieces.text,
         definitions=plan.question.definitions,
     )

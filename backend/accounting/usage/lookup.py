@@ -18,10 +18,10 @@ def values(
     needed = {dimension} if rows.scope.everything else {dimension, "user", "uid", "account"}
     level = next(level for level, known in LEVELS.items() if needed <= set(known))
     rolled, detail = rows.of(of_atoms), rows.of(of_jobs)
-    parts = [f"SELECT {of_jobs(dimension)} AS value FROM jobs WHERE {detail.text}"]
+    relation = "open_jobs" if rolled_up else "jobs"
+    parts = [f"SELECT {of_jobs(dimension)} AS value FROM {relation} WHERE {detail.text}"]
     given = {**detail.values, "prefix": prefix, "limit": limit}
     if rolled_up:
-        parts[0] += " AND end_s IS NULL"
         parts.append(f"SELECT {quoted(dimension)} AS value FROM usage_day WHERE level = $level AND {rolled.text}")
         given |= {**rolled.values, "level": level}
     found = con.execute(

@@ -11,7 +11,7 @@ import duckdb
 from backend.accounting.usage.capacity import Shares
 from backend.accounting.usage.filters import of_jobs
 from backend.accounting.usage.formulas import SHARES, UNAVAILABLE
-from backend.accounting.usage.groups import Rows
+from backend.accounting.usage.groups import SLACK_S, Rows
 from backend.accounting.usage.plan import Plan
 from backend.accounting.usage.source import first_row
 from backend.accounting.usage.zones import zone_of
@@ -32,6 +32,13 @@ _UNKNOWN = {
 def as_of_s(state: WarehouseState) -> int | None:
     """Until when all clusters are known; None where nothing is."""
     return min((each.synced_s for each in state.clusters.values() if each.synced_s is not None), default=None)
+
+
+def oldest_s(state: WarehouseState) -> int | None:
+    """Before when nothing happened; a day early for clocks that were set. None where that isn't known."""
+    known = [each.oldest_s for each in state.clusters.values() if each.rows or each.open_rows]
+    found = [each for each in known if each is not None]
+    return min(found) - SLACK_S if found and len(found) == len(known) else None
 
 
 def of(
@@ -95,7 +102,7 @@ def _running(con: duckdb.DuckDBPyConnection, plan: Plan, rows: Rows) -> int:
     condition = rows.of(of_jobs)
     found = first_row(
         con,
-        "SELECT count(*) FROM jobs WHERE end_s IS NULL AND state IS DISTINCT FROM 'REVOKED' AND start_s < $until_s "
+        "SELECT count(*) FROM open_jobs WHERE state IS DISTINCT FROM 'REVOKED' AND start_s < $until_s "
         f"AND greatest(seen_s, start_s + 1) > $since_s AND {condition.text}",
         {"since_s": plan.question.since_s, "until_s": plan.question.until_s, **condition.values},
     )

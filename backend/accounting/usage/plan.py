@@ -50,7 +50,7 @@ class Plan:
     names: tuple[str, ...]  # the others
     buckets: tuple[Bucket, ...]
     level: str | None  # of the roll-up; None: all from the detail
-    days: tuple[Day, ...]
+    days: tuple[Day, ...]  # without dimensions of time: the first and the last of them
     pieces: tuple[Piece, ...]  # of ended attempts, from the detail
 
     @property
@@ -89,22 +89,28 @@ def check(question: Question) -> Question:
     return replace(question, metrics=metrics, by=by)
 
 
-def plan(question: Question, scope: Scope, rollup_zone: str | None) -> Plan:
-    """Of a checked question. `rollup_zone`: in which the days of the roll-up begin; None: there is none."""
+def plan(question: Question, scope: Scope, rollup_zone: str | None, oldest_s: int | None = None) -> Plan:
+    """Of a checked question. `rollup_zone`: in which the days of the roll-up begin; None: there is none.
+
+    `oldest_s`: nothing is known from before; None: that isn't known.
+    """
     times = tuple(name for name in question.by if name in TIME)
     names = tuple(name for name in question.by if name not in TIME)
-    buckets = _buckets(question, times)
+    since_s = question.since_s
+    if oldest_s is not None:  # "since ever" is not cut into 20,000 empty days
+        since_s = max(since_s, min(oldest_s, question.until_s - 1))
+    buckets = _buckets(question, times, since_s)
     level = _level(question, scope, names) if rollup_zone is not None else None
     made = Plan(question, times, names, buckets, None, (), ())
     if level is None or rollup_zone is None:
         return replace(made, pieces=made.whole)
-    days, pieces = _cut(buckets, rollup_zone)
+    days, pieces = _cut(buckets, rollup_zone) if times else _cut_one(buckets[0], rollup_zone)
     return replace(made, level=level if days else None, days=days, pieces=pieces)
 
 
-def _buckets(question: Question, times: Iterable[str]) -> tuple[Bucket, ...]:
+def _buckets(question: Question, times: Iterable[str], since_s: int) -> tuple[Bucket, ...]:
     zone = zone_of(question.zone)
-    since_s, until_s = question.since_s, question.until_s
+    until_s = question.until_s
     kinds = [stretches(kind, zone, since_s, until_s) for kind in times]
     starts = [[stretch.from_s for stretch in kind] for kind in kinds]
     edges = sorted({since_s, until_s, *(at_s for kind in starts for at_s in kind if since_s < at_s < until_s)})
@@ -149,6 +155,18 @@ def _cut(buckets: tuple[Bucket, ...], zone: str) -> tuple[tuple[Day, ...], tuple
         if whole[-1].to_s < bucket.to_s:
             pieces.append(Piece(number, bucket.from_s, whole[-1].to_s, bucket.to_s))
     return tuple(days), tuple(pieces)
+
+
+def _cut_one(bucket: Bucket, zone: str) -> tuple[tuple[Day, ...], tuple[Piece, ...]]:
+    """The same of one bucket, however long: the first whole day and the last stand for all between them."""
+    near_s = 3 * 86400
+    if bucket.to_s - bucket.from_s <= 3 * near_s:
+        return _cut((bucket,), zone)
+    head, before = _cut((Bucket(bucket.from_s, bucket.from_s + near_s, ()),), zone)
+    tail, after = _cut((Bucket(bucket.to_s - near_s, bucket.to_s, ()),), zone)
+    pieces = [piece for piece in before if piece.to_s == head[0].day_s]
+    pieces += [Piece(0, bucket.from_s, piece.from_s, piece.to_s) for piece in after if piece.from_s > tail[-1].day_s]
+    return (head[0], tail[-1]), tuple(pieces)
 
 
 def runs(pieces: tuple[Piece, ...], most: int = 4) -> list[tuple[Piece, ...]]:

@@ -12,7 +12,9 @@ from backend.accounting.warehouse import WarehouseState
 
 
 class Source(Protocol):
-    """Cursors have the views `jobs`, `suspends`, `usage_day`, `accounts`, `capacity`, of one generation."""
+    """Cursors have the views `jobs` with its parts `ended_jobs` and `open_jobs`, `suspends`, `usage_day`, `accounts`
+    and `capacity`, of one generation.
+    """
 
     @property
     def generation(self) -> int: ...

@@ -88,7 +88,8 @@ def _label(kind: str, first: date) -> str:
             return f"{first.year:04}"
 
 
-def stretches(kind: str, zone: ZoneInfo, since_s: int, until_s: int) -> list[Stretch]:
+@functools.lru_cache(maxsize=256)
+def stretches(kind: str, zone: ZoneInfo, since_s: int, until_s: int) -> tuple[Stretch, ...]:
     """The whole days, weeks, … that [since_s, until_s) touches: the first may begin before it.
 
     Labels: 2026-01-31, 2026-W05, 2026-01, 2026-Q1, 2026; an hour 2026-01-31T14:00+01:00. Raises BadQuestion when
@@ -97,7 +98,7 @@ def stretches(kind: str, zone: ZoneInfo, since_s: int, until_s: int) -> list[Str
     if (until_s - since_s) / (3600 if kind == "hour" else 86400 * _LONGEST[kind]) > MOST_BUCKETS:
         raise BadQuestion("by", f"The window holds more than {MOST_BUCKETS} {kind}s. Choose a shorter one.")
     if kind == "hour":
-        return list(_hours(zone, since_s, until_s))
+        return tuple(_hours(zone, since_s, until_s))
     found: list[Stretch] = []
     first = _first(kind, datetime.fromtimestamp(since_s, zone).date())
     while (from_s := day_start_s(first, zone)) > since_s:  # the clock went back over midnight
@@ -108,7 +109,7 @@ def stretches(kind: str, zone: ZoneInfo, since_s: int, until_s: int) -> list[Str
         if to_s > from_s and to_s > since_s:  # a few places have skipped a whole day
             found.append(Stretch(from_s, to_s, _label(kind, first)))
         first, from_s = following, to_s
-    return found
+    return tuple(found)
 
 
 def _hours(zone: ZoneInfo, since_s: int, until_s: int) -> Iterator[Stretch]:

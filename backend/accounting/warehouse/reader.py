@@ -25,7 +25,8 @@ class Warehouse:
     """The accounts, to ask. Thread-safe and blocking: call it from a thread. Any number of processes may read
     while one writes; none waits for another.
 
-    Views in a `cursor()`: `jobs` (ended and open rows, schema `model.JOBS`), `suspends`, `usage_day` (the roll-up of
+    Views in a `cursor()`: `jobs` (ended and open rows, schema `model.JOBS`), `ended_jobs` and `open_jobs` (its parts:
+    the few open rows are found without opening the files of the others), `suspends`, `usage_day` (the roll-up of
     ENDED rows, schema of `backend.accounting.usage.rollup`; empty when `rollup_zone` is None), and `accounts`,
     `reservations`, `events`, `capacity` with a `cluster` column first. Without data they are there, and empty.
     """
@@ -141,6 +142,8 @@ class Warehouse:
     def _views(self, manifest: Manifest) -> Iterator[tuple[str, str]]:
         ended = [file.path for file in manifest.jobs]
         yield "jobs", self._over([*ended, *manifest.open.values()], JOBS, manifest.columns)
+        yield "ended_jobs", self._over(ended, JOBS, manifest.columns)
+        yield "open_jobs", self._over(manifest.open.values(), JOBS, manifest.columns)
         yield "suspends", self._over(manifest.suspends.values(), SUSPENDS)
         usage = [file.usage for file in manifest.jobs if file.usage] if _rollup_zone(manifest) else []
         yield "usage_day", self._over(usage, usage_schema())
