@@ -177,7 +177,7 @@ function row(line, tres) {
   const number = (value) => h("span", {title: `${count(value)} seconds × ${TRES[tres]}${tres === "mem" ? " MB" : ""}`}, hours(value, tres))
   const sides = [["sreport", line.sreport], ["sacct", line.sacct], ["XDMoD", line.xdmod]]
   return h("tr", {key: `${line.account}|${line.user}`, class: line.user ? "truth-user" : undefined},
-    h("th", {scope: "row", style: {"--depth": String(line.depth + (line.user ? 1 : 0))}}, line.user ? [h("span", {class: "quiet-text", "aria-hidden": "true"}, "· "), line.user] : line.account),
+    h("th", {scope: "row", style: {"--depth": String(line.depth + (line.user ? 1 : 0))}}, line.user ? [h("span", {class: "quiet-text", "aria-hidden": "true"}, "· "), h("span", {class: "clip", title: line.user}, line.user)] : h("span", {class: "clip", title: line.account}, line.account)),
     cell("Console", number(line.console), true),
     sides.map(([name, side]) => [cell(name, number(side.value), true), cell(`${name} differs`, why(side, tres))]))
 }
