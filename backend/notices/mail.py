@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import re
 import smtplib
-import socket
 import ssl
 import unicodedata
 from collections.abc import Iterable
@@ -96,7 +95,7 @@ class Mailer:
 
     def sender(self) -> str:
         """Who mails are from. Raises BadMail."""
-        return checked_address(self._settings.sender or f"carme@{socket.getfqdn()}")
+        return checked_address(self._settings.sender)
 
     def _connected(self) -> smtplib.SMTP:
         settings = self._settings

@@ -14,6 +14,7 @@ from backend.accounting.reports.model import (
     ScheduleDraft,
 )
 from backend.accounting.reports.question import read_saved, resolve, scope_for, window_words
+from backend.accounting.reports.runner import ReportRunner
 from backend.accounting.reports.saved import Reports
 from backend.accounting.reports.times import WEEKDAYS
 from backend.accounting.reports.windows import NAMES as WINDOWS
@@ -30,6 +31,7 @@ __all__ = [
     "ReportError",
     "ReportNotFound",
     "ReportRefused",
+    "ReportRunner",
     "Reports",
     "Schedule",
     "ScheduleDraft",

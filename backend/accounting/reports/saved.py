@@ -288,10 +288,15 @@ class Reports:
         if draft.way not in WAYS:
             raise ReportRefused("way", "A report goes out by mail or into the site's folder.")
         if draft.way == "folder":
-            if not policy.allowed(viewer, "report.folder"):
-                raise ReportRefused("way", "Only operators may put files into the site's folder.")
+            self.allowed_folder(viewer)
             return ()
         return self.allowed_addresses(viewer, draft.addresses)
+
+    @staticmethod
+    def allowed_folder(viewer: Viewer) -> None:
+        """Raises ReportRefused."""
+        if not policy.allowed(viewer, "report.folder"):
+            raise ReportRefused("way", "Only operators may put files into the site's folder.")
 
     def allowed_addresses(self, viewer: Viewer, wanted: Iterable[str]) -> tuple[str, ...]:
         """Where mails in the viewer's name may go; without `wanted`, to the viewer. Raises ReportRefused."""
