@@ -127,3 +127,31 @@ def test_without_accounts_there_are_no_rows(
     monkeypatch.setenv("CARME_DATA", str(tmp_path / "empty"))
     assert carme(*ASKED) == 0
     assert capsys.readouterr().out.splitlines() == ["day  user  cpu_hours"]
+
+
+XDMOD = Path(__file__).resolve().parents[3] / "shared" / "data" / "xdmod-pozidriv"
+COLUMNS = (
+    "jobid jobidraw cluster partition qos account group gid user uid submit eligible start end elapsed exitcode state "
+    "nnodes ncpus reqcpus reqmem reqtres alloctres timelimit nodelist jobname"
+)
+
+
+@pytest.mark.skipif(not (XDMOD / "jobs.sacct").exists(), reason="the accounts of a real cluster are not at hand")
+def test_a_real_cluster_s_accounts_are_what_xdmod_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    monkeypatch.setenv("CARME_DATA", str(tmp_path / "real"))
+    columns = COLUMNS.replace(" ", ",")
+    assert carme("import-sacct", str(XDMOD / "jobs.sacct"), "--tz", "UTC", "--columns", columns) == 0
+    capsysbinary.readouterr()
+    with (XDMOD / "expected.csv").open(newline="") as file:
+        expected = list(csv.DictReader(file))
+    metrics = [name for name in expected[0] if name != "day"]
+    asked = ("usage", "--since", "2016-01-01", "--until", "2019-01-01", "--by", "day", "--metric", ",".join(metrics))
+    assert carme(*asked, "--definitions", "xdmod", "--tz", "UTC", "--format", "csv") == 0
+    found = {row["day"]: row for row in csv.DictReader(io.StringIO(capsysbinary.readouterr().out.decode()))}
+    assert set(found) == {row["day"] for row in expected}
+    for row in expected:
+        for name in metrics:
+            digits = len(row[name].partition(".")[2])
+            assert f"{float(found[row['day']][name]):.{digits}f}" == row[name], (row["day"], name)
