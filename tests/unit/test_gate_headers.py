@@ -98,7 +98,7 @@ async def test_nothing_of_the_address_is_among_the_scripts_of_a_page(house: Hous
 
 async def test_nothing_a_person_is_called_is_among_the_scripts_of_a_page(tmp_path: Path) -> None:
     with running(tmp_path, tuple(PAGES)) as console:
-        mallory = console.person("mallory")
+        mallory = console.person("mallory", ("operator",))  # who sees every page
         async with console.browser() as user:
             user.enter(mallory)
             plain = {page.path: await user.get(page.path) for page in PAGES}
