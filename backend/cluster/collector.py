@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from backend.accounting.reports import open_runner
 from backend.accounting.sync import Accountant, warehouse_folder
 from backend.accounting.truth import SelfCheck
 from backend.accounting.usage import Usage
@@ -112,6 +113,9 @@ def run_collector(settings: Settings) -> None:
         # A daemon: what it waits for may take minutes, and what it had begun is given up at the next start.
         truth = threading.Thread(target=check.run, args=(stop,), name="truth", daemon=True)
         truth.start()
+        # As with the truth: a mail server may take its time, and what was begun is told apart at the next start.
+        runner = open_runner(settings, db, Usage(warehouse, settings.instance.time_zone), SnapshotReader(folder))
+        threading.Thread(target=runner.run, args=(stop,), name="reports", daemon=True).start()
         try:
             Collector(scheduler, folder, partial(session_jobs, db, cluster)).run(stop)
         finally:

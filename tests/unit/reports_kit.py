@@ -75,7 +75,7 @@ class Desk:
             self.settings, self.db, usage,
             members=lambda name: self.members.get(name, frozenset()), clock=clock or self.clock,
         )  # fmt: skip
-        return reports, ReportRunner(reports, self.identity, self.inbox, clock or self.clock)  # type: ignore[arg-type]
+        return reports, ReportRunner(reports, self.identity, self.inbox, clock=clock or self.clock)  # type: ignore[arg-type]
 
     def who(self, name: str) -> Viewer:
         found = self.identity.standing(name)

@@ -13,6 +13,7 @@ from backend.accounting.reports.model import (
     Schedule,
     ScheduleDraft,
 )
+from backend.accounting.reports.process import open_runner
 from backend.accounting.reports.question import read_saved, resolve, scope_for, window_words
 from backend.accounting.reports.runner import ReportRunner
 from backend.accounting.reports.saved import Reports
@@ -35,6 +36,7 @@ __all__ = [
     "Reports",
     "Schedule",
     "ScheduleDraft",
+    "open_runner",
     "read_saved",
     "resolve",
     "scope_for",

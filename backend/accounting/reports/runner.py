@@ -41,15 +41,23 @@ UNSURE = "It may have gone out, and is not sent again."
 
 
 class ReportRunner:
-    """One a process. `reports` and `identity` are the process's own; `mailer` sends."""
+    """One a process. `reports` and `identity` are the process's own; `mailer` sends. `refresh` is called before each
+    look: people's accounts are those of the newest snapshot."""
 
     def __init__(
-        self, reports: Reports, identity: Identity, mailer: Mailer, clock: Callable[[], float] = time.time
+        self,
+        reports: Reports,
+        identity: Identity,
+        mailer: Mailer,
+        *,
+        clock: Callable[[], float] = time.time,
+        refresh: Callable[[], object] = lambda: None,
     ) -> None:
         self._reports = reports
         self._identity = identity
         self._mailer = mailer
         self._clock = clock
+        self._refresh = refresh
         self._db = reports.db
         self._pruned_at = float("-inf")
 
@@ -65,6 +73,7 @@ class ReportRunner:
     def look(self, stop: threading.Event | None = None) -> int:
         """Everything that is due now, one after the other; gives how many occurrences were worked on."""
         self._prune()
+        self._refresh()
         done = 0
         while not (stop is not None and stop.is_set()) and (claimed := self._claim()) is not None:
             self._work(*claimed)
