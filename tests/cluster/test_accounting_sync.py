@@ -408,7 +408,8 @@ def test_real_jobs_arrive_as_sacct_tells_them(quiet_cluster: Cluster, tmp_path: 
         'select job_id, state, "user", account, tres, end_s - start_s, '
         "exit_status || ':' || exit_signal, partition, "
         # sacct's word for a job that has none
-        f"coalesce(qos, 'Unknown'), node_list from jobs where job_id in ({','.join(ids)}) or array_job_id in ({','.join(ids)})"
+        "coalesce(qos, 'Unknown'), node_list from jobs "
+        f"where job_id in ({','.join(ids)}) or array_job_id in ({','.join(ids)})"
     )
     assert sorted("|".join(str(value) for value in row) for row in rows) == sorted(shown.split())
     books.store.close()
