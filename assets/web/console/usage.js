@@ -30,14 +30,17 @@ function fresh(app) {
 
 export function enter(app) {
   const own = state(app)
+  own.generation = app.topic("usage")?.generation ?? -1
   addEventListener("resize", own.resized)
   ask(app)
   look(app, own)
 }
 
 export function moved(app) {
+  const own = state(app)
+  own.saving = false
   ask(app)
-  look(app, state(app))
+  look(app, own)
 }
 
 export function leave(app) {
