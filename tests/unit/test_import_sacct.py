@@ -19,8 +19,8 @@ from tests.unit.warehouse_kit import T0, job, put, read
 
 WORDS = [
     "jobid", "jobidraw", "cluster", "user", "uid", "group", "account", "partition", "qos", "state", "exitcode",
-    "submit", "eligible", "start", "end", "elapsed", "nnodes", "ncpus", "reqcpus", "reqmem", "reqtres", "alloctres", "timelimit",
-    "nodelist", "jobname",
+    "submit", "eligible", "start", "end", "elapsed", "nnodes", "ncpus", "reqcpus", "reqmem", "reqtres", "alloctres",
+    "timelimit", "nodelist", "jobname",
 ]  # fmt: skip
 LINE = {
     "jobid": "7", "jobidraw": "7", "cluster": "c1", "user": "ada", "uid": "1001", "group": "g", "account": "physics",
