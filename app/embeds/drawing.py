@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from backend.accounting.embeds import Embed, Figures
 from backend.accounting.embeds.service import MOST_ROWS
-from backend.accounting.usage import CATALOGUE, Answer
+from backend.accounting.exports import in_words
+from backend.accounting.usage import CATALOGUE, Answer, Question
 from pages.parts.charts import Look, NothingToDraw, build
-from pages.parts.charts.amounts import amount, stacks
+from pages.parts.charts.amounts import amount
 from pages.parts.charts.groups import called
 
 WIDTHS = (360, 560, 900, 1300)  # pixels for which charts are laid out; what lies between is stretched
@@ -33,6 +34,7 @@ def drawn(embed: Embed, figures: Figures, look: EmbedLook) -> bytes:
     said: dict[str, Any] = {
         "title": embed.title,
         "live": embed.live,
+        "asked": in_words(replace(answer.question, limit=asked_limit(answer.question))),
         "window": window(answer),
         "as_of": moment(answer.as_of_s, answer.question.zone),
         "made": None if embed.live else moment(embed.created_s, answer.question.zone),
@@ -56,6 +58,11 @@ def chart(embed: Embed, answer: Answer, look: EmbedLook, notes: list[str]) -> di
         return None
 
 
+def asked_limit(question: Question) -> int | None:
+    """The report's own limit; a figure's is no part of what was asked."""
+    return question.limit if question.limit is not None and question.limit < MOST_ROWS else None
+
+
 def table(answer: Answer) -> dict[str, Any]:
     """`heads`: title and whether it holds numbers; `rows` of texts."""
     question = answer.question
@@ -71,10 +78,7 @@ def table(answer: Answer) -> dict[str, Any]:
 
 def totals(answer: Answer) -> list[dict[str, str]]:
     """Each metric over the whole window."""
-    return [
-        {"name": CATALOGUE.metric(name).title, "text": amount(value, name), "whole": "sum" if stacks(name) else "all"}
-        for name, value in answer.totals.items()
-    ]
+    return [{"name": CATALOGUE.metric(name).title, "text": amount(value, name)} for name, value in answer.totals.items()]
 
 
 def window(answer: Answer) -> str:

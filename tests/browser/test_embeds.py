@@ -188,12 +188,11 @@ def ground(page: Page) -> str:
     return str(page.frames[1].evaluate("getComputedStyle(document.body).backgroundColor"))
 
 
-@pytest.mark.parametrize(("theme", "system", "dark"), [
+@pytest.mark.parametrize("look", [
     ("auto", "dark", True), ("auto", "light", False), ("dark", "light", True), ("light", "dark", False),
 ])  # fmt: skip
-def test_its_look_is_the_reader_s_or_the_page_s(
-    page: Page, house: House, wiki: Wiki, theme: str, system: Any, dark: bool
-) -> None:
+def test_its_look_is_the_reader_s_or_the_page_s(page: Page, house: House, wiki: Wiki, look: Any) -> None:
+    theme, system, dark = look
     page.emulate_media(color_scheme=system)
     page.goto(wiki.origin + wiki.put(script(house, make(house, wiki), theme)))
     shown(page)

@@ -76,7 +76,9 @@ function gone(words) {
 
 async function draw(figures) {
   const parts = [node("h1", {}, figures.title)]
-  parts.push(node("p", {class: "quiet"}, figures.window))
+  parts.push(node("p", {class: "quiet"}, `${figures.asked} · ${figures.window}`))
+  const sums = figures.totals.map((each) => [node("dt", {}, each.name), node("dd", {}, each.text)])
+  parts.push(node("dl", {class: "totals"}, ...sums.map((pair) => node("div", {}, ...pair))))
   parts.push(node("p", {class: "quiet", role: "status", id: "state", hidden: ""}, ""))
   const table = tableOf(figures.table)
   let place = null

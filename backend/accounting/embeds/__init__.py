@@ -2,7 +2,7 @@
 
 from backend.accounting.embeds.code import Code, code_of
 from backend.accounting.embeds.errors import EmbedError, EmbedGone, EmbedRefused, NoSuchEmbed
-from backend.accounting.embeds.facts import Embed, EmbedInfo, Figures
+from backend.accounting.embeds.facts import Embed, EmbedInfo, Figures, drawn_as
 from backend.accounting.embeds.flights import Flights
 from backend.accounting.embeds.service import Embeds
 
@@ -18,4 +18,5 @@ __all__ = [
     "Flights",
     "NoSuchEmbed",
     "code_of",
+    "drawn_as",
 ]

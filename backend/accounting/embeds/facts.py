@@ -24,6 +24,10 @@ class EmbedInfo:
     revoked_s: int | None
     token: str | None  # for the maker alone, while it holds
 
+    def holds(self, now_s: float) -> bool:
+        """Whether it is neither over nor revoked."""
+        return self.revoked_s is None and self.expires_s > now_s
+
 
 @dataclass(frozen=True)
 class Embed:

@@ -67,6 +67,10 @@ class Embeds:
         self._looks = 0  # grows when something was ended: what was read before doesn't count
         self._kept: dict[str, tuple[float, Embed]] = {}  # by token: when it was read (monotonic), what it said
 
+    def now_s(self) -> float:
+        """By the clock that ends them."""
+        return self._clock()
+
     # Making, listing, ending
 
     def make(
