@@ -49,12 +49,13 @@ def asker_of(services: Services, viewer: Viewer, asked: View) -> Asker:
     services.warehouse.refresh()
     state = services.warehouse.state
     oldest = min((each.oldest_s for each in state.clusters.values() if each.oldest_s is not None), default=None)
+    seen = seen_s(state)
     return Asker(
         usage=services.usage,
         scope=view.scope(viewer, asked.who),
         view=asked,
-        window=asked.stretch(time.time(), oldest),
-        seen_s=seen_s(state),
+        window=asked.stretch(time.time(), oldest, seen),
+        seen_s=seen,
         oldest_s=oldest,
         narrowed=asked.who == "mine" and len(view.whose(viewer)) > 1,
     )

@@ -175,7 +175,7 @@ function figures(app, own, asks) {
     h("dl", {class: "big-figures"}, known.figures.map((figure) => h("div", {key: figure.name, class: "big-figure" + (figure.name === known.main ? " main" : "")},
       h("dt", {}, h("button", {type: "button", class: "as-link", title: figure.name === known.main ? figure.method : `Look at ${figure.title}`, onclick: () => to(app, {metric: figure.name, sort: null})}, figure.title)),
       h("dd", {class: "big num", title: figure.exact ?? undefined}, figure.text),
-      h("dd", {class: "change num"}, figure.change === null ? h("span", {class: "quiet-text"}, figure.before === "–" ? "nothing to compare" : `before: ${figure.before}`)
+      h("dd", {class: "change num"}, figure.change === null ? h("span", {class: "quiet-text"}, figure.before === "–" ? " " : `before: ${figure.before}`)
         : [h("span", {class: `trend ${figure.up === null ? "same" : figure.up ? "up" : "down"}`}, h("span", {"aria-hidden": "true"}, figure.up === null ? "▬ " : figure.up ? "▲ " : "▼ "), figure.change), h("span", {class: "quiet-text"}, ` from ${figure.before}`)])))),
     h("p", {class: "quiet-text against"}, known.so_far ? h("span", {class: "tag", title: known.notes.find((text) => text.includes("still run"))}, "so far") : null, h("span", {}, known.against)))
 }
@@ -192,7 +192,7 @@ function picture(app, own, asks) {
         h("div", {class: "segmented", role: "group", "aria-label": "Show as"},
           h("button", {type: "button", "aria-pressed": String(!table), onclick: () => to(app, {table: null}, {replace: true})}, icon("chart"), "Chart"),
           h("button", {type: "button", "aria-pressed": String(table), onclick: () => to(app, {table: "1"}, {replace: true})}, icon("table"), "Table")))),
-    table ? twin(own, answer?.chart, pick) : [chartView(own, answer?.chart), legend(app, answer?.chart, pick), answer?.chart.notes?.length ? h("p", {class: "quiet-text chart-notes", key: "notes"}, answer.chart.notes.join(" ")) : null],
+    table ? twin(own, answer?.chart, pick) : [chartView(own, answer?.chart, asks.window === "all" ? null : h("button", {type: "button", class: "button", onclick: () => to(app, {window: "all", since: null, until: null, grain: null})}, "Look at everything")), legend(app, answer?.chart, pick), answer?.chart.notes?.length ? h("p", {class: "quiet-text chart-notes", key: "notes"}, answer.chart.notes.join(" ")) : null],
     answer ? about(app, own, answer) : null)
 }
 

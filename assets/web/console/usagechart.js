@@ -109,9 +109,9 @@ function drop({views, box, doc}) {
 }
 
 /** The chart, or why there is none. */
-export function chartView(own, chart) {
+export function chartView(own, chart, action) {
   if (!chart) return skeleton(9)
-  if (chart.refused) return h("div", {key: "refused"}, empty("Nothing to draw", chart.refused))
+  if (chart.refused) return h("div", {key: "refused"}, empty("Nothing to draw", chart.refused, action))
   return [
     h("div", {class: "chart-stage", key: "stage", role: "img", "aria-label": chart.name, style: {height: `${chart.height}px`},
       ref: (el) => own.stage.on(el, chart)}),

@@ -66,10 +66,11 @@ function split(app, topic, view) {
 }
 
 function span(app, own, topic, view) {
-  const chosen = own.dates ? "dates" : view.window || "dates"
+  const chosen = own.dates ? "dates" : view.window || "these"
   return field({id: "usage-window", label: "Window", control: select({id: "usage-window", value: chosen,
-    options: [...topic.windows.map(([value, label]) => ({value, label})), {value: "dates", label: "From … to …"}],
+    options: [...(view.window ? [] : [{value: "these", label: view.words || "…"}]), ...topic.windows.map(([value, label]) => ({value, label})), {value: "dates", label: "From … to …"}],
     onchange: (value) => {
+      if (value === "these") return
       if (value === "dates") {
         own.dates = {since: view.since, last: dayBefore(view.until), problem: ""}
         app.render()

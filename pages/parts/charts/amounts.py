@@ -66,10 +66,12 @@ def plain(value: Number) -> str:
 
 
 def span(seconds: Number) -> str:
-    """45 s, 12 min, 3 h 20 min, 2 d 4 h, as the scripts of the console write it."""
+    """45 s, 2 min 10 s, 12 min, 3 h 20 min, 2 d 4 h."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
+    if whole < 600 and whole % 60:
+        return f"{whole // 60} min {whole % 60} s"
     minutes = round(whole / 60)
     if minutes < 60:
         return f"{minutes} min"

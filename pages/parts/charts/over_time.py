@@ -30,6 +30,7 @@ from pages.parts.charts.chart import (
 from pages.parts.charts.groups import Groups, Value, called, grouped, weights
 from pages.parts.charts.look import Look
 
+MOST_PIECES = 800
 REST = "~rest"  # of a dimension, in a cell's address: every value that has no colour of its own
 Values = dict[tuple[int, int], float]  # (series, bucket) to value
 
@@ -128,6 +129,8 @@ def _planned(answer: Answer, title: str) -> _Plan:
     if not rows:
         raise NothingToDraw(NOTHING)
     pieces = buckets.of(grain, question.zone, question.since_s, question.until_s)
+    if len(pieces) > MOST_PIECES:
+        raise NothingToDraw(f"That would be {len(pieces):,} time steps, too many to tell apart. Choose longer ones.")
     index = {piece.label: number for number, piece in enumerate(pieces)}
     groups = grouped(weights(rows, dimension, metric)) if dimension else Groups((None,), 0)
     if not stacks(metric):

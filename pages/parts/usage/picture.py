@@ -69,7 +69,7 @@ def picture(asker: Asker, look: Look) -> Message:
     try:
         chart = _chart(asker, look, answers).message()
     except charts.NothingToDraw as nothing:
-        chart = {"kind": view.chart, "refused": str(nothing)}
+        chart = {"kind": view.chart, "refused": _why(asker, str(nothing))}
     about = answers[0] if answers else asker.ask((view.metric,))
     return {
         "chart": chart,
@@ -82,6 +82,14 @@ def picture(asker: Asker, look: Look) -> Message:
         "took_s": round(sum(answer.took_s for answer in answers), 3),
         "grain": asker.grain,
     }
+
+
+def _why(asker: Asker, nothing: str) -> str:
+    """Of accounts that end before the window, as after an import, that is the reason."""
+    if asker.seen_s is None or asker.seen_s > asker.window.since_s:
+        return nothing
+    last = charts.buckets.local(asker.seen_s, asker.view.zone)
+    return f"The accounts end on {last.day} {last:%b %Y}, before this window begins."
 
 
 def asks(asker: Asker) -> tuple[tuple[str, ...], tuple[str, ...]]:

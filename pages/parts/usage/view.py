@@ -46,10 +46,10 @@ class View:
     sort: str = ""  # of the breakdown: a column, "-" before it for the largest first
     every: bool = False  # all rows of the breakdown
 
-    def stretch(self, now_s: float, oldest_s: int | None) -> Window:
-        """The window in seconds."""
+    def stretch(self, now_s: float, oldest_s: int | None, seen_s: int | None = None) -> Window:
+        """The window in seconds, as of now; everything there is lies between the other two."""
         if self.window:
-            return windows.named(self.window, self.zone, now_s, oldest_s)
+            return windows.named(self.window, self.zone, now_s, oldest_s, seen_s)
         return windows.between(self.since, self.until, self.zone)
 
     def question(self, window: Window, metrics: tuple[str, ...], by: tuple[str, ...] = ()) -> Question:

@@ -70,8 +70,8 @@ class Window:
         return f"{first.day} {first:%b} – {end}" if first.month != last.month else f"{first.day} – {end}"
 
 
-def named(name: str, zone: str, now_s: float, oldest_s: int | None = None) -> Window:
-    """One of NAMES as of now; the day of today belongs to it as a whole. `oldest_s`: where "all" begins."""
+def named(name: str, zone: str, now_s: float, oldest_s: int | None = None, seen_s: int | None = None) -> Window:
+    """One of NAMES as of now; the day of today belongs to it as a whole. "all" is from `oldest_s` to `seen_s`."""
     today = datetime.fromtimestamp(now_s, ZoneInfo(zone)).date()
     first, after = today, today + timedelta(days=1)
     if name == "yesterday":
@@ -87,6 +87,8 @@ def named(name: str, zone: str, now_s: float, oldest_s: int | None = None) -> Wi
     elif name == "all":
         oldest = datetime.fromtimestamp(oldest_s if oldest_s is not None else now_s, ZoneInfo(zone)).date()
         first = min(oldest, today).replace(day=1)
+        last = datetime.fromtimestamp(seen_s if seen_s is not None else now_s, ZoneInfo(zone)).date()
+        after = min(after, max(first, last) + timedelta(days=1))
     return _between(first, after, name, zone)
 
 
