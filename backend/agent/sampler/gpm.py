@@ -13,7 +13,7 @@ _MIB = 1024.0 * 1024.0
 _LEAST_S = 0.1
 """NVML wants 100 ms between the two samples."""
 METRICS = {
-    1: ("busy", 1.0),  # NVML_GPM_METRIC_GRAPHICS_UTIL: any kernel was running
+    1: ("busy", 1.0),  # NVML_GPM_METRIC_GRAPHICS_UTIL: any kernel was running; 1.8 ms of CPU, the others 0.1 together
     2: ("sm", 1.0),  # NVML_GPM_METRIC_SM_UTIL: share of the SMs that had work
     5: ("tensor", 1.0),  # NVML_GPM_METRIC_ANY_TENSOR_UTIL
     10: ("memory_bandwidth", 1.0),  # NVML_GPM_METRIC_DRAM_BW_UTIL, of the theoretical maximum
