@@ -78,7 +78,8 @@ def table(answer: Answer) -> dict[str, Any]:
 
 def totals(answer: Answer) -> list[dict[str, str]]:
     """Each metric over the whole window."""
-    return [{"name": CATALOGUE.metric(name).title, "text": amount(value, name)} for name, value in answer.totals.items()]
+    found = answer.totals.items()
+    return [{"name": CATALOGUE.metric(name).title, "text": amount(value, name)} for name, value in found]
 
 
 def window(answer: Answer) -> str:

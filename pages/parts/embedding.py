@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from backend.accounting.embeds import EmbedError, EmbedInfo, code_of
@@ -14,6 +15,16 @@ from pages.parts.desk import Action, Desk, Refused, number, text
 from pages.parts.topics import Message
 
 MOST_SITES = 20
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An embed as the page asks for it. `days`: 0 for the longest there is."""
+
+    report_id: str
+    sites: tuple[str, ...]
+    live: bool
+    days: int
 
 
 def shown(services: Services, info: EmbedInfo, viewer: Viewer) -> Message:
@@ -57,18 +68,17 @@ async def make_action(desk: Desk, args: dict[str, Any]) -> Message:
     sites = args.get("sites")
     if not isinstance(sites, list) or len(sites) > MOST_SITES or not all(isinstance(site, str) for site in sites):
         raise Refused("That request is not one the page makes.")
-    return await desk.run(
-        make, desk.services, desk.viewer, text(args, "report"), sites, args.get("live") is not False, number(args, "days")
-    )
+    wanted = Wanted(text(args, "report"), tuple(sites), args.get("live") is not False, number(args, "days"))
+    return await desk.run(make, desk.services, desk.viewer, wanted)
 
 
-def make(services: Services, viewer: Viewer, report_id: str, sites: list[str], live: bool, days: int) -> Message:
+def make(services: Services, viewer: Viewer, wanted: Wanted) -> Message:
     """Raises Refused."""
     try:
-        report = services.reports.get(viewer, report_id)
+        report = services.reports.get(viewer, wanted.report_id)
         info = services.embeds.make(
-            viewer, title=report.name, question=report.question, chart=report.chart, origins=sites, live=live,
-            days=days or None, report_id=report.id,
+            viewer, title=report.name, question=report.question, chart=report.chart, origins=wanted.sites,
+            live=wanted.live, days=wanted.days or None, report_id=report.id,
         )  # fmt: skip
     except EmbedError as error:
         raise Refused(str(error), (("sites", str(error)),)) from error

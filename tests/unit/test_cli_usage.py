@@ -13,6 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.cli import main
+from backend.accounting.reports import Draft
+from backend.services import open_services
+from config import load_settings
 from tests.unit.usage_rest_kit import fill
 
 NOVEMBER = ("--since", "2026-11-01", "--until", "2026-12-01")
@@ -155,3 +158,58 @@ def test_a_real_cluster_s_accounts_are_what_xdmod_says(
         for name in metrics:
             digits = len(row[name].partition(".")[2])
             assert f"{float(found[row['day']][name]):.{digits}f}" == row[name], (row["day"], name)
+
+
+# Saved reports
+
+
+def saved(data: Path, owner: str = "ada", name: str = "Monthly hours", **question: object) -> str:
+    services = open_services(load_settings(None, {"CARME_DATA": str(data)}))
+    if services.identity.standing(owner) is None:
+        services.identity.add_person("console", owner, "correct horse battery staple", uid=1001)
+    viewer = services.identity.standing(owner)
+    assert viewer is not None
+    asked = {"metrics": ["cpu_hours"], "by": ["user"], "since": "2026-11-01", "until": "2026-12-01"}
+    report = services.reports.save(viewer, Draft(name, asked | question))
+    services.db.close()
+    return report.id
+
+
+def ran(capsysbinary: pytest.CaptureFixture[bytes], *arguments: str) -> dict[str, float]:
+    assert carme("report", "run", *arguments, "--format", "csv") == 0
+    rows = csv.DictReader(io.StringIO(capsysbinary.readouterr().out.decode()))
+    return {row["user"]: float(row["cpu_hours"]) for row in rows}
+
+
+def test_reports_are_listed(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = saved(data)
+    assert carme("report", "list") == 0
+    assert "Monthly hours  ada" in capsys.readouterr().out
+    assert carme("report", "list", "--json") == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert (found["id"], found["question"]["metrics"]) == (report, ["cpu_hours"])
+
+
+def test_a_report_is_run_by_name_or_id_over_everybody_s_jobs(
+    data: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    report = saved(data)
+    everyone = {"ada": 6.0, "bob": 14.0, "eve": 6.0, "leo": 10.0}
+    assert ran(capsysbinary, "Monthly hours") == everyone
+    assert ran(capsysbinary, report) == everyone
+    assert ran(capsysbinary, report, "--as", "ada") == {"ada": 6.0}
+
+
+def test_one_about_its_owner_s_jobs_stays_so(data: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    saved(data, who="mine")
+    assert ran(capsysbinary, "Monthly hours") == {"ada": 6.0}
+
+
+def test_a_name_of_several_needs_an_owner_and_none_is_told(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved(data)
+    saved(data, owner="bob")
+    assert carme("report", "run", "Monthly hours") == 2
+    assert "ada, bob" in capsys.readouterr().err
+    assert carme("report", "run", "Monthly hours", "--owner", "bob") == 0
+    assert carme("report", "run", "Weekly hours") == 1
+    assert carme("report", "run", "Monthly hours", "--owner", "ada", "--as", "nobody") == 1
