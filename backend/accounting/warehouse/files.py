@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 from uuid import uuid4
 
 import numpy as np
@@ -16,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from backend.accounting.model import JOBS, SUSPENDS
-from backend.accounting.warehouse.manifest import JobsFile, cluster_folder
+from backend.accounting.warehouse.manifest import JobsFile, cluster_folder, naming
 
 Ints = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
@@ -76,15 +77,29 @@ def month_name(months: int) -> str:
     return f"{1970 + months // 12:04d}-{months % 12 + 1:02d}"
 
 
-def write_table(folder: Path, path: str, table: pa.Table, **options: object) -> int:
-    """Write a file that is on disk, and readable, before any manifest names it. Returns its size in bytes."""
+@contextmanager
+def new_file(folder: Path, path: str) -> Iterator[BinaryIO]:
+    """A file to write, on disk before any manifest names it. Raises WarehouseUnusable."""
     target = folder / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("xb") as out:
+    with naming(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+
+
+def write_table(folder: Path, path: str, table: pa.Table, **options: object) -> int:
+    """Write a table; returns its size in bytes. Raises WarehouseUnusable."""
+    with new_file(folder, path) as out:
         pq.write_table(table, out, compression="zstd", compression_level=3, **options)
-        out.flush()
-        os.fsync(out.fileno())
         return out.tell()
+
+
+def read_table(folder: Path, path: str) -> pa.Table:
+    """A whole file. Raises WarehouseUnusable."""
+    with naming(folder / path), pq.ParquetFile(folder / path) as parquet:
+        return parquet.read().combine_chunks()
 
 
 def new_path(kind: str, cluster: str, stem: str) -> str:
@@ -151,23 +166,24 @@ def find_jobs(folder: Path, files: Iterable[JobsFile], job_ids: Ints) -> Iterato
         low, high = np.searchsorted(job_ids, [file.min_job_id, file.max_job_id + 1])
         if low == high:
             continue
-        with pq.ParquetFile(folder / file.path) as parquet:
+        with naming(folder / file.path), pq.ParquetFile(folder / file.path) as parquet:
             ids = parquet.read(columns=["job_id"])["job_id"].to_numpy()
             at = np.flatnonzero(np.isin(ids, job_ids[low:high]))
-            if at.size:
-                yield Found(file, at, _rows_at(parquet, at))
+            rows = _rows_at(parquet, at) if at.size else None
+        if rows is not None:
+            yield Found(file, at, rows)
 
 
 def read_jobs(folder: Path, file: JobsFile) -> pa.Table:
     """All rows of a file, in the schema of today: a column of a later release is null."""
-    return today(pq.ParquetFile(folder / file.path).read())
+    return today(read_table(folder, file.path))
 
 
 def read_suspends(folder: Path, path: str | None, keys: Keys) -> pa.Table:
     """The suspensions of these rows. `path`: the cluster's file of them, None when there is none."""
     if path is None:
         return _plain(SUSPENDS).empty_table()
-    table = pq.ParquetFile(folder / path).read()
+    table = read_table(folder, path)
     return table.filter(pa.array(np.isin(keys_of(table), keys)))
 
 
@@ -192,8 +208,3 @@ def _rows_at(parquet: pq.ParquetFile, at: Ints) -> pa.Table:
         here = at[(at >= starts[group]) & (at < starts[group + 1])] - starts[group]
         tables.append(today(parquet.read_row_group(group)).take(pa.array(here)))
     return pa.concat_tables(tables)
-
-
-def utc_month(time_s: int) -> str:
-    """`2026-01` of a time."""
-    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m")

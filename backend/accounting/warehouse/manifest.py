@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+import pyarrow as pa
 
 from backend.accounting.model import JOBS
 
@@ -24,6 +27,15 @@ KEEP_DROPPED_S = 900  # how long readers of an older generation find its files
 
 class WarehouseUnusable(Exception):
     """The warehouse can't be read or written: what is wrong, and what to do."""
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """A file that can't be read or written is named. Raises WarehouseUnusable."""
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as error:  # a full disk, a missing file, one that is no Parquet
+        raise WarehouseUnusable(f"{path}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -111,20 +123,24 @@ def load(folder: Path) -> Manifest:
 
 
 def save(folder: Path, before: Manifest, new: Manifest) -> Manifest:
-    """Make `new` the generation that counts, by rename. Returns it as saved, with what it drops of `before`."""
+    """Make `new` the generation that counts, by rename. Returns it as saved, with what it drops of `before`.
+
+    What was dropped long ago is no longer named: the next writer removes it, as all that no manifest names.
+    """
     now = int(time.time())
     kept = new.files()
-    dropped = {path: since for path, since in before.dropped.items() if path not in kept}
+    dropped = {path: since for path, since in before.dropped.items() if since >= now - KEEP_DROPPED_S}
     dropped |= dict.fromkeys(sorted(before.files() - kept), now)
     new = replace(new, generation=before.generation + 1, written_s=now, dropped=dropped)
     text = json.dumps({"format": FORMAT, **asdict(new)}, separators=(",", ":"))
     temporary = folder / f".{MANIFEST}.new"
-    with temporary.open("w") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    temporary.replace(folder / MANIFEST)
-    sync_folder(folder)
+    with naming(folder / MANIFEST):
+        with temporary.open("w") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(folder / MANIFEST)
+        sync_folder(folder)
     return new
 
 

@@ -5,7 +5,6 @@ The sums add up over any split of the ended rows, so each file has its own, and 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import duckdb
@@ -43,17 +42,10 @@ def roll_up(folder: Path, file: JobsFile, suspends: str | None, zone: str) -> st
         connection.register("suspends", files.read_suspends(folder, suspends, files.keys_of(ended)))
         table = rollup.roll_up(connection, zone, starts[0], starts[-1])
     path = files.new_path("usage_day", file.cluster, file.month)
-    target = folder / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("xb") as out:
-        names = [field.name for field in table.schema if pa.types.is_string(field.type)]
-        sums = [field.name for field in table.schema if not pa.types.is_string(field.type)]
-        encodings = dict.fromkeys(sums, "BYTE_STREAM_SPLIT")
-        with pq.ParquetWriter(
-            out, table.schema, compression="zstd", use_dictionary=names, column_encoding=encodings
-        ) as writer:
-            for level in pc.unique(table["level"]):  # never two in one row group: readers skip those they don't need
-                writer.write_table(table.filter(pc.equal(table["level"], level)), row_group_size=files.ROW_GROUP)
-        out.flush()
-        os.fsync(out.fileno())
+    names = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    sums = [field.name for field in table.schema if not pa.types.is_string(field.type)]
+    options = {"use_dictionary": names, "column_encoding": dict.fromkeys(sums, "BYTE_STREAM_SPLIT")}
+    with files.new_file(folder, path) as out, pq.ParquetWriter(out, table.schema, compression="zstd", **options) as to:
+        for level in pc.unique(table["level"]):  # never two in one row group: readers skip those they don't need
+            to.write_table(table.filter(pc.equal(table["level"], level)), row_group_size=files.ROW_GROUP)
     return path

@@ -14,7 +14,6 @@ from typing import IO, Any, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from backend.accounting.model import JOBS, SMALL_TABLES, SUSPENDS
 from backend.accounting.warehouse import compaction, files, manifest, usage_day
@@ -186,7 +185,7 @@ class Writer:
         names = pa.array([cluster] * table.num_rows, pa.string())
         full = table.select(SMALL_TABLES[name].names).add_column(0, "cluster", names).cast(schema).combine_chunks()
         there = self._tables.get(name, {}).get(cluster)
-        if there is not None and _read(self.folder / there).equals(full):
+        if there is not None and files.read_table(self.folder, there).equals(full):
             return
         path = files.new_path("tables", cluster, name)
         files.write_table(self.folder, path, full)
@@ -207,13 +206,14 @@ class Writer:
 
     def compact(self, everything: bool = False) -> None:
         """Put small files together and commit that. Leaving the `with` after a commit does so when it is time."""
+        rolled_up = all(file.usage for file in self._jobs)
         for file_group in compaction.groups(self._jobs, everything):
             merged = pa.concat_tables([files.read_jobs(self.folder, file) for file in file_group])
             again = files.write_jobs(self.folder, file_group[0].cluster, file_group[0].month, merged)
             for file in file_group[1:]:
                 self._replace_file(file, [])
             self._replace_file(file_group[0], [again])
-            self.commit()
+            self.commit(roll_up=rolled_up)
 
     # -- commit -------------------------------------------------------------------------------------------------
 
@@ -245,17 +245,8 @@ class Writer:
         )
         for folder in {(self.folder / path).parent for path in now.files() - self._committed.files()}:
             manifest.sync_folder(folder)
-        now = self._without_old(now)
         self._begin(manifest.save(self.folder, self._committed, now))
         return self._committed.generation
-
-    def _without_old(self, now: Manifest) -> Manifest:
-        """Remove the files that no reader looks at any more."""
-        limit = int(time.time()) - manifest.KEEP_DROPPED_S
-        old = [path for path, since_s in self._committed.dropped.items() if since_s < limit]
-        for path in old:
-            (self.folder / path).unlink(missing_ok=True)
-        return now
 
     def _roll_up(self) -> None:
         self._jobs = [
@@ -305,7 +296,7 @@ class Writer:
         self._touched = False
 
     def _sweep(self) -> None:
-        """Remove what a killed writer has left: files that no manifest ever named."""
+        """Remove what a killed writer has left, and files that no reader looks at any more: all that is not named."""
         named = self._committed.files() | set(self._committed.dropped)
         for path in self.folder.glob("*/*/*.parquet"):
             if str(path.relative_to(self.folder)) not in named:
@@ -362,7 +353,7 @@ class Writer:
     def _open_of(self, cluster: str) -> pa.Table:
         if cluster not in self._open:
             path = self._open_files.get(cluster)
-            self._open[cluster] = files.today(_read(self.folder / path)) if path else PLAIN_JOBS.empty_table()
+            self._open[cluster] = files.today(files.read_table(self.folder, path)) if path else PLAIN_JOBS.empty_table()
         return self._open[cluster]
 
     def _set_open(self, cluster: str, table: pa.Table) -> None:
@@ -377,7 +368,7 @@ class Writer:
         new = files.plain(suspends, SUSPENDS).combine_chunks()
         new = new.filter(pa.array(np.isin(keys_of(new), keys)))
         path = self._suspends.get(cluster)
-        old = _read(self.folder / path) if path else new.slice(0, 0)
+        old = files.read_table(self.folder, path) if path else new.slice(0, 0)
         old_keys = keys_of(old)
         mine = np.isin(old_keys, keys)
         was = old.filter(pa.array(mine))
@@ -406,10 +397,6 @@ def _locked(path: Path, wait_s: float) -> IO[bytes]:
         else:
             os.ftruncate(lock.fileno(), 0)
             return lock
-
-
-def _read(path: Path) -> pa.Table:
-    return pq.ParquetFile(path).read().combine_chunks()
 
 
 def _with_derived(rows: pa.Table, keys: Keys, old: pa.Table, old_keys: Keys) -> pa.Table:
