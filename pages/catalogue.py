@@ -8,7 +8,7 @@ from typing import Any
 
 from backend.identity import Viewer
 from backend.services import Services
-from pages import cluster, home, jobs, launch, sessions, truth, usage
+from pages import cluster, home, jobs, launch, reports, sessions, truth, usage
 
 Build = Callable[[Services, Viewer], Any]
 
@@ -38,5 +38,6 @@ PAGES: tuple[Page, ...] = (
     Page("/launch", "Launch", "launch", _ALL, launch.build),
     Page("/sessions", "Sessions", "sessions", _ALL, sessions.build),
     Page("/usage", "Usage", "usage", _ALL, usage.build),
+    Page("/reports", "Reports", "report", _ALL, reports.build),
     Page("/truth", "Truth", "truth", frozenset({"operator", "admin"}), truth.build),
 )

@@ -17,9 +17,11 @@ from pages.launch import ACTIONS as LAUNCH_ACTIONS
 from pages.launch import TOPICS as LAUNCH_TOPICS
 from pages.parts import console
 from pages.parts.desk import Action, Desk
+from pages.parts.embedding import ACTIONS as EMBEDDING_ACTIONS
 from pages.parts.live import Live
 from pages.parts.topics import to_json
 from pages.parts.usage.view import whose
+from pages.reports import ACTIONS as REPORTS_ACTIONS
 from pages.sessions import ACTIONS as SESSIONS_ACTIONS
 from pages.sessions import TOPICS as SESSIONS_TOPICS
 from pages.truth import ACTIONS as TRUTH_ACTIONS
@@ -29,7 +31,8 @@ from pages.usage import TOPICS as USAGE_TOPICS
 
 TOPICS = (*HOME_TOPICS, *CLUSTER_TOPICS, *LAUNCH_TOPICS, *SESSIONS_TOPICS, *USAGE_TOPICS, *TRUTH_TOPICS)
 ACTIONS: dict[str, Action] = {
-    **CLUSTER_ACTIONS, **JOBS_ACTIONS, **LAUNCH_ACTIONS, **SESSIONS_ACTIONS, **USAGE_ACTIONS, **TRUTH_ACTIONS,
+    **CLUSTER_ACTIONS, **JOBS_ACTIONS, **LAUNCH_ACTIONS, **SESSIONS_ACTIONS, **USAGE_ACTIONS, **REPORTS_ACTIONS,
+    **EMBEDDING_ACTIONS, **TRUTH_ACTIONS,
 }  # fmt: skip
 FIRST_TOPICS = {
     "home": ("fresh", "home", "mine", "quick"),

@@ -8,13 +8,14 @@ import * as home from "./home.js"
 import * as cluster from "./cluster.js"
 import * as jobs from "./jobs.js"
 import * as launch from "./launch.js"
+import * as reports from "./reports.js"
 import * as sessions from "./sessions.js"
 import * as truth from "./truth.js"
 import * as usage from "./usage.js"
 import {goLive} from "./live.js"
 import {announceChanges} from "./notify.js"
 
-const PAGES = {home, cluster, jobs, launch, sessions, usage, truth}
+const PAGES = {home, cluster, jobs, launch, reports, sessions, usage, truth}
 const AGES_EVERY_MS = 15000
 const CONNECT_MS = 15000 // without a connection for so long, the page says so
 const LOOK_MS = 2000

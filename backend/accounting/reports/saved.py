@@ -74,7 +74,7 @@ class Reports:
             or_(
                 SavedReport.owner == viewer.name,
                 SavedReport.visibility == "everyone",
-                (SavedReport.visibility == "account") & SavedReport.account.in_(sorted(self._accounts(viewer))),
+                (SavedReport.visibility == "account") & SavedReport.account.in_(sorted(self.accounts_of(viewer))),
             ),
         )
         with self.db.read() as rows:
@@ -100,9 +100,10 @@ class Reports:
     def _may_see(self, viewer: Viewer, row: SavedReport) -> bool:
         if policy.allowed(viewer, "report.see", row) or row.visibility == "everyone":
             return True
-        return row.visibility == "account" and row.account in self._accounts(viewer)
+        return row.visibility == "account" and row.account in self.accounts_of(viewer)
 
-    def _accounts(self, viewer: Viewer) -> frozenset[str]:
+    def accounts_of(self, viewer: Viewer) -> frozenset[str]:
+        """Whose people the viewer may show a report to: those they belong to or coordinate."""
         return self._members(viewer.name) | viewer.coordinates
 
     def _report(self, rows: DbSession, row: SavedReport, viewer: Viewer | None) -> Report:
@@ -202,8 +203,8 @@ class Reports:
         if draft.visibility not in VISIBILITIES:
             raise ReportRefused("visibility", f"A report is shown to one of {', '.join(VISIBILITIES)}.")
         account = draft.account if draft.visibility == "account" else ""
-        everyone = policy.allowed(viewer, "jobs.all")
-        if draft.visibility == "account" and (not account or (account not in self._accounts(viewer) and not everyone)):
+        may_show = account in self.accounts_of(viewer) or (account and policy.allowed(viewer, "jobs.all"))
+        if draft.visibility == "account" and not may_show:
             raise ReportRefused("account", "Choose an account that you belong to.")
         if draft.chart not in CHARTS:
             raise ReportRefused("chart", "There is no such chart.")
