@@ -6,6 +6,7 @@ import time
 
 import psutil
 
+from app.embeds import EmbedDesk
 from app.handler import ConsoleHandler
 from app.private import ConsoleTornado, count_documents, open_sockets
 from backend.store import models
@@ -53,6 +54,7 @@ class MetricsHandler(ConsoleHandler):
         figures = [
             ("carme_web_documents", "gauge", "Pages kept in memory", count_documents(console)),
             ("carme_web_sockets", "gauge", "Open pages", len(sockets)),
+            ("carme_web_embed_figures_total", "counter", "Figures computed for embeds", self._embed_figures()),
             ("carme_web_people", "gauge", "People with an open page", len({name for name, _, _ in sockets})),
             ("process_cpu_seconds_total", "counter", "CPU time", cpu.user + cpu.system),
             ("process_resident_memory_bytes", "gauge", "Memory in use", process.memory_info().rss),
@@ -62,3 +64,7 @@ class MetricsHandler(ConsoleHandler):
         for name, kind, words, value in figures:
             self.write(f"# HELP {name} {words}\n# TYPE {name} {kind}\n{name} {value}\n")
         self.finish()
+
+    def _embed_figures(self) -> int:
+        desk: EmbedDesk = self.settings["embed_desk"]
+        return desk.figures.made
