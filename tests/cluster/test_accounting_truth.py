@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from backend.accounting import truth
-from backend.accounting.dbd import Reader
-from backend.accounting.truth import Comparison, Line, SelfCheck
+from backend.accounting.sync import sync_once
+from backend.accounting.truth import Comparison, Line, SelfCheck, privacy
 from backend.accounting.usage import Question, Scope, Usage
 from backend.accounting.warehouse import Warehouse
 from backend.cluster.slurm import Commands
 from backend.store import Database
 from backend.store.models import Audit
 from config import Settings, load_settings
-from config.sections import Slurmdbd
+from tests.cluster import slurmdbd
 from tests.harness import Cluster, NeedsRoot, kinds
 
 NAME = "truth-1"  # a hyphen, as many clusters have one: it must be quoted wherever SQL is made
@@ -56,29 +56,15 @@ class Lived:
     warehouse: Warehouse
     usage: Usage
     commands: Commands
-    reader: Reader
+    settings: Settings
+    db: Database
 
     def compare(self, month: str) -> Comparison:
         return truth.compare(self.commands, self.warehouse, self.usage, NAME, month, "UTC")
 
     def sync(self) -> None:
-        load(self.reader, self.warehouse.folder)
+        assert sync_once(self.settings, self.db, rebuild=True) == {}
         self.warehouse.refresh()
-
-
-def load(reader: Reader, folder: Path) -> None:
-    """All of the database into the warehouse."""
-    now_s = reader.now_s()
-    with Warehouse.write(folder, "UTC") as writer:
-        for batch in reader.load(NAME, 0, reader.last_key(NAME), now_s):
-            writer.upsert(batch.jobs, batch.suspends, cluster=NAME)
-        for batch in reader.rows(NAME, reader.open_keys(NAME), now_s):
-            writer.replace_open(NAME, batch.jobs, batch.suspends)
-        writer.put_table(NAME, "accounts", reader.accounts(NAME))
-        writer.put_table(NAME, "reservations", reader.reservations(NAME))
-        writer.put_table(NAME, "capacity", reader.capacity(NAME, 0))
-        writer.set_state(NAME, source="slurmdbd", synced_s=now_s, zone="UTC")
-        writer.commit()
 
 
 @pytest.fixture(scope="module")
@@ -99,19 +85,22 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
         kinds.sql(cluster, f"UPDATE `{NAME}_job_table` SET state = 11 WHERE id_job = {killed}")
         kinds.roll_up(cluster, began_s - 3600)
         access = cluster.database
-        reader = Reader(
-            Slurmdbd(
-                host=access.host, port=access.port, socket=None, user=access.user, password_file=None,
-                database=access.name, tls_ca_file=None, clusters=(NAME,), password=access.password,
-            )
+        folder = tmp_path_factory.mktemp("truth")
+        settings = load_settings(
+            None,
+            {"CARME_DATA": str(folder), "CARME_INSTANCE__TIME_ZONE": "UTC", "CARME_SCHEDULER__KIND": "slurm",
+             "CARME_SCHEDULER__CLUSTER": NAME, "CARME_SLURMDBD__HOST": access.host,
+             "CARME_SLURMDBD__PORT": str(access.port), "CARME_SLURMDBD__USER": access.user,
+             "CARME_SLURMDBD__PASSWORD": access.password},
         )  # fmt: skip
-        folder = tmp_path_factory.mktemp("truth") / "accounting"
-        load(reader, folder)
-        warehouse = Warehouse(folder)
+        db = Database(settings.store.url)
+        db.upgrade()
+        assert sync_once(settings, db) == {}
+        warehouse = Warehouse(folder / "accounting")
         yield Lived(
             cluster=cluster, jobs=made.jobs, began_s=began_s,
             month=f"{datetime.fromtimestamp(began_s, UTC):%Y-%m}", warehouse=warehouse,
-            usage=Usage(warehouse, "UTC"), reader=reader,
+            usage=Usage(warehouse, "UTC"), settings=settings, db=db,
             commands=Inside(None, cluster.slurm_conf, 60.0, cluster=cluster),
         )  # fmt: skip
 
@@ -258,7 +247,7 @@ def test_a_month_that_is_not_over_is_compared_as_far_as_it_is_rolled_up(lived: L
     assert comparison.later["cpu"] == 3 * (lived.warehouse.state.clusters[NAME].synced_s or 0) - 3 * comparison.until_s
 
 
-def test_one_second_too_many_in_slurms_roll_up_is_found_and_told(lived: Lived, tmp_path: Path) -> None:
+def test_one_second_too_many_in_slurms_roll_up_is_found_and_told(lived: Lived) -> None:
     month = f"{datetime.now(UTC):%Y-%m}"
     wrong = (
         f"UPDATE `{NAME}_assoc_usage_hour_table` SET alloc_secs = alloc_secs + (%d) "
@@ -266,9 +255,9 @@ def test_one_second_too_many_in_slurms_roll_up_is_found_and_told(lived: Lived, t
     )
     kinds.sql(lived.cluster, wrong % 1)
     try:
-        db = Database(f"sqlite:///{tmp_path}/carme.db")
-        db.upgrade()
-        check = self_check(lived, db)
+        db = lived.db
+        check = SelfCheck(lived.settings, lived.warehouse, lived.usage, db)
+        check.commands = lived.commands
         truth.ask(db, NAME, month, "dora")
         assert check.make_next()
         assert not check.make_next()
@@ -311,9 +300,75 @@ def test_rows_purged_from_slurmdbd_stay_and_are_named(lived: Lived) -> None:
         lived.sync()
 
 
-def self_check(lived: Lived, db: Database) -> SelfCheck:
-    settings: Settings = load_settings(None, {"CARME_DATA": str(lived.warehouse.folder.parent)})
-    check = SelfCheck(settings, lived.warehouse, lived.usage, db)
-    check.commands = lived.commands
-    check.zone = "UTC"
-    return check
+def test_usage_that_slurmdbd_keeps_private_is_not_held_against_the_console(
+    lived: Lived, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(privacy, "own_name", lambda: "carme")
+    conf = lived.cluster.folder / "slurm/slurmdbd.conf"
+    public = conf.read_text()
+    conf.write_text(public + "PrivateData=jobs,usage,users\n")
+    lived.cluster.stop("slurmdbd")
+    lived.cluster.start("slurmdbd")
+    try:
+        with pytest.raises(truth.NothingToCompare, match=r"jobs, usage, users private .* adminlevel=Operator"):
+            lived.compare(lived.month)
+        allow = ["sacctmgr", "-i", "add", "user", "carme", "account=root", "adminlevel=Operator"]
+        lived.cluster.run(allow, check=True)
+        agrees(lived.compare(lived.month))
+        lived.cluster.run(["sacctmgr", "-i", "delete", "user", "carme"], check=True)
+    finally:
+        conf.write_text(public)
+        lived.cluster.stop("slurmdbd")
+        lived.cluster.start("slurmdbd")
+
+
+# -- releases ------------------------------------------------------------------------------------------------
+
+QUESTIONS = (
+    (("cpu_hours", "gpu_hours", "node_hours", "mem_gb_hours", "billing_hours", "wall_hours", "jobs", "attempts",
+      "wait_hours"), ("account", "user")),
+    (("cpu_hours", "gpu_hours"), ("day", "gpu_type", "partition", "qos")),
+    (("jobs", "jobs_ended", "cpu_hours"), ("state", "exit", "reservation")),
+)  # fmt: skip
+
+
+def copy(lived: Lived, into: slurmdbd.Database) -> None:
+    """Every row of the real database, in the columns that the other release has, too."""
+    renamed = (
+        {"resv_secs": "plan_secs"} if into.run(f"SHOW COLUMNS FROM `{NAME}_usage_hour_table` LIKE 'resv_secs'") else {}
+    )
+    source = lived.cluster.database.name
+    for (table,) in into.run("SHOW TABLES"):
+        into.run(f"DELETE FROM `{table}`")
+        theirs = {str(row[0]) for row in into.run(f"SHOW COLUMNS FROM `{table}`")}
+        if not into.run(f"SHOW TABLES FROM `{source}` LIKE %s", (table,)):
+            continue
+        ours = {str(row[0]) for row in into.run(f"SHOW COLUMNS FROM `{source}`.`{table}`")}
+        pairs = {name: renamed.get(name, name) for name in theirs if renamed.get(name, name) in ours}
+        into.run(
+            f"INSERT INTO `{table}` ({', '.join(f'`{name}`' for name in pairs)}) "
+            f"SELECT {', '.join(f'`{name}`' for name in pairs.values())} FROM `{source}`.`{table}`"
+        )
+
+
+@pytest.mark.parametrize("release", slurmdbd.RELEASES)
+def test_the_same_jobs_in_the_schema_of_each_release_give_the_same_figures(
+    lived: Lived, release: str, tmp_path: Path
+) -> None:
+    since_s, until_s = lived.began_s - 3600, lived.began_s + 6 * 86_400
+    with slurmdbd.database(lived.cluster, release, (NAME,)) as other:
+        copy(lived, other)
+        settings = replace(
+            lived.settings,
+            instance=replace(lived.settings.instance, data_dir=tmp_path),
+            slurmdbd=replace(lived.settings.slurmdbd, database=other.name),
+        )
+        assert sync_once(settings, lived.db) == {}
+    warehouse = Warehouse(tmp_path / "accounting")
+    for metrics, by in QUESTIONS:
+        question = Question(metrics, since_s, until_s, by=by)
+        wanted = lived.usage.ask(question, ALL)
+        found = Usage(warehouse, "UTC").ask(question, ALL)
+        assert found.table.num_rows > 3
+        assert found.table.to_pylist() == wanted.table.to_pylist()
+        assert found.totals == wanted.totals

@@ -25,12 +25,14 @@ NODE_FLAGS = {
 
 def read_reservations(connection: Connection, schema: Schema, cluster: str, tres: Mapping[int, str]) -> pa.Table:
     """Every span of every reservation, schema RESERVATIONS. Raises SourceError."""
+    # From 25.05 on a reservation that was begun by force counts from that moment
+    forced = schema.has(cluster, "resv_table", "time_force")
     found = read(
         connection,
         [
             Field("id", "id_resv"),
             Field("name", "resv_name", TEXT),
-            Field("start_s", "time_start"),
+            Field("start_s", "GREATEST(time_start, time_force)" if forced else "time_start"),
             Field("end_s", "time_end"),
             Field("tres", "tres", TEXT),
             Field("assocs", "assoclist", TEXT),

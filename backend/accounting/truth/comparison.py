@@ -16,6 +16,7 @@ from backend.accounting.truth import ours
 from backend.accounting.truth.assocs import Associations, read_associations
 from backend.accounting.truth.figures import TRES, Cell, Figures, total
 from backend.accounting.truth.idle import idle
+from backend.accounting.truth.privacy import kept_from
 from backend.accounting.truth.sacct import Rows, read_sacct
 from backend.accounting.truth.sreport import Report, read_sreport
 from backend.accounting.truth.window import Window, closed_part, month_window
@@ -124,6 +125,8 @@ def compare(  # noqa: PLR0917 - who, where, when
     warehouse.refresh()
     whole = month_window(month, zone)
     window = known_part(warehouse, cluster, whole)
+    if words := kept_from(commands):
+        raise NothingToCompare(words)
     sides = Sides(
         console=ours.figures(usage, cluster, window, zone),
         parts=ours.parts(warehouse, cluster, window),
