@@ -43,7 +43,9 @@ class Warehouse:
                 "autoload_known_extensions": False,
             }
         )
-        self._db.execute("set parquet_metadata_cache = true")
+        # "global": else it holds for this connection, not for its cursors. Files never change once they are written.
+        self._db.execute("set global parquet_metadata_cache = true")
+        self._db.execute("set global validate_external_file_cache = 'NO_VALIDATION'")
         self._db.execute(f"set allowed_directories = [{_text(str(self.folder))}]")
         self._db.execute("set enable_external_access = false")
         self._seen: tuple[int, int, int] | None = None
