@@ -26,6 +26,7 @@ from tests.harness import Cluster
 
 NAME = "bench"
 DATABASE = "slurm_acct_db"
+FORMAT = 1  # rises with every change of what is filled in here
 CACHE = Path(os.environ.get("CARME_CACHE", "/var/cache/carme"))
 QOS = {"normal": 1, "high": 2, "low": 3}
 STATES = {
@@ -91,14 +92,14 @@ def fill(cluster: Cluster, rows: int) -> None:
             _make(ask, rows)
             _export(ask, data, keep)
         else:
-            _import(ask, data, keep)
+            _import(ask, data, keep, cluster.account("mysql"))
         for table in FILLED:
             ask.execute(f"ANALYZE TABLE `{NAME}_{table}`")
 
 
 def _key(ask: Any, rows: int) -> str:
     ask.execute("SELECT VERSION()")
-    parts = [str(rows), ask.fetchone()[0], Path(_jobs.__file__).read_text(), Path(__file__).read_text()]
+    parts = [str(rows), ask.fetchone()[0], Path(_jobs.__file__).read_text(), str(FORMAT)]
     for table in FILLED:
         ask.execute(f"SHOW CREATE TABLE `{NAME}_{table}`")
         parts.append(re.sub(r"AUTO_INCREMENT=\d+", "", ask.fetchone()[1]))
@@ -114,13 +115,13 @@ def _export(ask: Any, data: Path, keep: Path) -> None:
     (keep / "complete").touch()
 
 
-def _import(ask: Any, data: Path, keep: Path) -> None:
+def _import(ask: Any, data: Path, keep: Path, owner: Any) -> None:
     for table in FILLED:
         ask.execute(f"ALTER TABLE `{NAME}_{table}` DISCARD TABLESPACE")
         for ending in ("ibd", "cfg"):
             target = data / f"{NAME}_{table}.{ending}"
             subprocess.run(["cp", "--reflink=auto", keep / target.name, target], check=True)
-            shutil.chown(target, "mysql", "mysql")
+            os.chown(target, owner.uid, owner.gid)
         ask.execute(f"ALTER TABLE `{NAME}_{table}` IMPORT TABLESPACE")
 
 
