@@ -1,6 +1,6 @@
 // Usage: who used what, when and how well. The address is the whole state; the server answers with a picture of it.
 import {h} from "./dom.js"
-import {clock, count, full, now, percent, span, when} from "./format.js"
+import {count, full, now, percent, span, when} from "./format.js"
 import {icon} from "./icons.js"
 import {empty, skeleton} from "./ui.js"
 import {asked, flip, to, values} from "./usageaddress.js"
@@ -199,7 +199,7 @@ function picture(app, own, asks) {
 function about(app, own, answer) {
   const live = own.figures?.so_far
   return h("div", {class: "chart-about", key: "about"},
-    h("span", {class: "num"}, answer.as_of_s ? `As of ${new Date(answer.as_of_s * 1000).toDateString() === new Date(now() * 1000).toDateString() ? clock(answer.as_of_s) : full(answer.as_of_s)}` : ""),
+    h("span", {class: "num"}, answer.as_of ? `As of ${answer.as_of}` : ""),
     live ? h("span", {}, "running jobs so far") : null,
     h("span", {}, answer.view.zone),
     answer.view.definitions === "xdmod" ? h("span", {class: "tag"}, "Open XDMoD’s definitions") : null,
@@ -216,7 +216,7 @@ function explain(app, own, answer) {
     body: [
       answer.methods.map(([name, text]) => h("div", {key: name, class: "method-note"}, h("h3", {}, name), h("p", {}, text))),
       notes.length ? h("div", {key: "notes", class: "method-note"}, h("h3", {}, "To be known"), h("ul", {class: "plain"}, notes.map((text) => h("li", {key: text}, text)))) : null,
-      h("div", {key: "window", class: "method-note"}, h("h3", {}, "Window"), h("p", {}, `${answer.view.words}, days of ${answer.view.zone}. ${answer.as_of_s ? `The accounts are known until ${full(answer.as_of_s)}.` : ""}`)),
+      h("div", {key: "window", class: "method-note"}, h("h3", {}, "Window"), h("p", {}, `${answer.view.words}, days of ${answer.view.zone}. ${answer.as_of ? `The accounts are known until ${answer.as_of}.` : ""}`)),
     ],
     actions: [h("button", {type: "button", class: "button", "data-first": "", onclick: () => app.closeDialog()}, "Close")],
   }))

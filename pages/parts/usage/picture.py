@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -78,6 +79,7 @@ def picture(asker: Asker, look: Look) -> Message:
         "notes": list(dict.fromkeys(note for answer in answers for note in answer.notes)),
         "methods": explained(about.methods),
         "as_of_s": about.as_of_s,
+        "as_of": _as_of(about.as_of_s, view.zone),
         "words": words(asker),
         "took_s": round(sum(answer.took_s for answer in answers), 3),
         "grain": asker.grain,
@@ -90,6 +92,15 @@ def _why(asker: Asker, nothing: str) -> str:
         return nothing
     last = charts.buckets.local(asker.seen_s, asker.view.zone)
     return f"The accounts end on {last.day} {last:%b %Y}, before this window begins."
+
+
+def _as_of(seen_s: int | None, zone: str) -> str:
+    """14:03:22, with its day when that is another one than today's."""
+    if seen_s is None:
+        return ""
+    seen, now = charts.buckets.local(seen_s, zone), charts.buckets.local(int(time.time()), zone)
+    day = "" if seen.date() == now.date() else f"{seen.day} {seen:%b %Y}, "
+    return f"{day}{seen:%H:%M:%S}"
 
 
 def asks(asker: Asker) -> tuple[tuple[str, ...], tuple[str, ...]]:
