@@ -51,7 +51,7 @@ function form(app, own) {
     h("p", {class: "quiet-text"}, "Shows this report in a page of another site, a wiki say. Whoever has its code sees these figures, as you may see them now, without signing in."),
     field({
       id: "embed-sites", label: "Sites that may show it", problem: own.problem, hint: "With commas between several. A site is an origin, without a path.",
-      control: h("input", {id: "embed-sites", "data-first": "", value: own.sites, placeholder: "https://wiki.example.org", autocomplete: "url", spellcheck: "false", "aria-invalid": own.problem ? "true" : undefined, "aria-describedby": own.problem ? "embed-sites-problem" : "embed-sites-hint", oninput: (event) => { own.sites = event.target.value }}),
+      control: h("input", {type: "text", id: "embed-sites", onmount: (el) => queueMicrotask(() => el.focus()), value: own.sites, placeholder: "https://wiki.example.org", autocomplete: "url", spellcheck: "false", "aria-invalid": own.problem ? "true" : undefined, "aria-describedby": own.problem ? "embed-sites-problem" : "embed-sites-hint", oninput: (event) => { own.sites = event.target.value }}),
     }),
     h("div", {class: "field"}, h("span", {class: "label"}, "Figures"),
       pills({label: "Figures", value: own.live ? "live" : "snapshot", options: [{value: "live", label: "Live"}, {value: "snapshot", label: "As of now"}], onpick: (value) => set("live")(value === "live")})),
