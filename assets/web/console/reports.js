@@ -3,6 +3,7 @@ import {h} from "./dom.js"
 import {count, full, many, when} from "./format.js"
 import {icon} from "./icons.js"
 import {chartView, legend, Stage} from "./usagechart.js"
+import {embedding} from "./embedding.js"
 import {editForm, scheduleForm} from "./reportforms.js"
 import {badge, empty, go, skeleton} from "./ui.js"
 
@@ -95,6 +96,7 @@ function head(app, own, id) {
   return h("div", {class: "head", key: "head"}, h("h1", {}, "Reports"), sub ? h("p", {class: "sub"}, sub) : null,
     h("div", {class: "head-tools"},
       id ? go(app, "/reports", {class: "button"}, icon("table"), "All reports") : null,
+      own.list && !id ? h("button", {type: "button", class: "button", onclick: () => embedding(app)}, icon("link"), "Embeds") : null,
       own.list ? h("button", {type: "button", class: "button primary", onclick: () => editForm(app, own.list, null, changed)}, icon("report"), "New report") : null))
 }
 
@@ -172,12 +174,13 @@ function opened(app, own, id) {
     h("section", {class: "block report-head", "aria-label": "Report", key: "open-head"},
       h("div", {class: "report-title"}, h("h2", {}, report.name),
         h("div", {class: "head-tools"},
+          h("button", {type: "button", class: "button", onclick: () => embedding(app, report)}, icon("link"), "Embed"),
           report.own ? h("button", {type: "button", class: "button", onclick: () => own.list && editForm(app, own.list, report, changed)}, icon("log"), "Change") : null,
           report.may_delete ? h("button", {type: "button", class: "button danger", onclick: () => remove(app, report)}, icon("remove"), "Delete") : null)),
       h("p", {}, report.words),
       h("p", {class: "sub"}, `${report.window}: ${full(report.since_s)} until ${full(report.until_s)} (${report.zone}). ${report.scope}. `, report.as_of_s ? `Known until ${full(report.as_of_s)}.` : "No accounts are known yet.", report.own ? "" : ` Kept by ${report.owner}; you see what you may see.`),
       h("dl", {class: "big-figures", key: "totals"}, report.totals.map(([name, value], index) => h("div", {class: "big-figure" + (index ? "" : " main"), key: name}, h("dt", {}, name), h("dd", {class: "big num"}, value))))),
-    report.picture ? h("section", {class: "block", "aria-label": "Chart", key: "open-chart"}, chartView(own, report.picture), legend(app, report.picture, () => {})) : null,
+    report.picture ? h("section", {class: "block", "aria-label": "Chart", key: "open-chart"}, h("h2", {}, report.totals[0][0]), chartView(own, report.picture), legend(app, report.picture, () => {})) : null,
     figures(app, report),
     report.own ? schedules(app, own, report) : null,
   ]
