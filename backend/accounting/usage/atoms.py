@@ -59,6 +59,7 @@ DIMENSIONS = {
 }
 
 _RAN = "greatest(0, least(b.stop_s, p.to_s) - greatest(b.begin_s, p.from_s))"
+_CUT = "greatest(0, least(b.cut_to_s, p.to_s) - greatest(b.cut_from_s, p.from_s))"
 _ENDED_HERE = "b.end_s >= p.from_s AND b.end_s < p.to_s"
 _STARTED_HERE = "b.counts_start AND b.begin_s >= p.from_s AND b.begin_s < p.to_s"
 _HERE = "b.begin_s < p.to_s AND greatest(b.stop_s, b.begin_s + 1) > p.from_s"
@@ -196,12 +197,11 @@ def atoms(
         )
         branch(submitted, "b.at_s >= p.from_s AND b.at_s < p.to_s", head, {"submitted": "b.weight"})
     if definitions == "carme" and {"cpu_s", "wall_s"} & set(raws):
-        cut = "greatest(0, least(b.cut_to_s, p.to_s) - greatest(b.cut_from_s, p.from_s))"
         branch(
             _suspensions(relation, columns, rows),
             "b.cut_from_s < p.to_s AND b.cut_to_s > p.from_s",
             head,
-            {"cpu_s": f"-({cut} * b.cpus)", "wall_s": f"-({cut})"},
+            {"cpu_s": f"-({_CUT} * b.cpus)", "wall_s": f"-({_CUT})"},
         )
     if "gpu_type" in columns and "gpu_s" in raws:
         branch(
@@ -211,6 +211,41 @@ def atoms(
             {"gpu_s": f"{_RAN} * b.of_type"},
         )
     return "\nUNION ALL\n".join(branches)
+
+
+def of_each(
+    relation: str,
+    columns: tuple[str, ...],
+    raws: tuple[str, ...],
+    *,
+    rows: str,
+    pieces: str,
+    definitions: Definitions = "carme",
+) -> str:
+    """SQL of `*columns, *raws`: the same for one stretch of time, each attempt in one row, GPUs not split by type.
+
+    `columns` hold KEY. `pieces`: of one row.
+    """
+    main = _with(attempts(relation, columns, rows, definitions), "submit_s AS submitted_s")
+    submitted = "least(b.submitted_s, b.begin_s)"
+    exprs = {raw: RAW[raw] for raw in raws} | {
+        "submitted": f"CASE WHEN b.counts_submit AND {submitted} >= p.from_s AND {submitted} < p.to_s "
+        "THEN b.weight ELSE 0 END"
+    }
+    cuts = ""
+    if definitions == "carme" and {"cpu_s", "wall_s"} & set(raws):
+        exprs |= {"cpu_s": f"({_RAN} - coalesce(c.cut_s, 0)) * b.cpus", "wall_s": f"{_RAN} - coalesce(c.cut_s, 0)"}
+        same = " AND ".join(f"c.k_{name} = b.{name}" for name in KEY)
+        keys = ", ".join(f"b.k_{name}" for name in KEY)
+        stopped = f"({_suspensions(relation, (), rows)}) b JOIN {pieces} p"
+        cuts = f"""
+            LEFT JOIN (SELECT {keys}, sum({_CUT})::BIGINT AS cut_s FROM {stopped}
+                       ON b.cut_from_s < p.to_s AND b.cut_to_s > p.from_s GROUP BY {keys}) c ON {same}"""
+    head = ", ".join(f"b.{quoted(name)} AS {quoted(name)}" for name in columns)
+    picked = "".join(f", {exprs[raw]} AS {quoted(raw)}" for raw in raws)
+    return f"""
+        SELECT {head}{picked} FROM ({main}) b
+        JOIN {pieces} p ON b.stop_s >= p.from_s AND {submitted} < p.to_s{cuts}"""
 
 
 def nothing(raw: str) -> str:

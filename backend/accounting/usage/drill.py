@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from backend.accounting.model import JOBS
-from backend.accounting.usage.atoms import KEY, Sql, atoms, attempts, pieces_sql, quoted
+from backend.accounting.usage.atoms import KEY, Sql, atoms, attempts, of_each, pieces_sql, quoted
 from backend.accounting.usage.capacity import Shares
 from backend.accounting.usage.catalogue import TIME
 from backend.accounting.usage.filters import cell_condition, of_atoms, of_jobs
@@ -97,14 +97,19 @@ class Drill:
         by_type = bool(typed) or self.rows.typed
         columns = tuple(dict.fromkeys((*KEY, *extra, *(["gpu_type"] if by_type else []))))
         rows = " AND ".join(f"({each.text})" for each in conditions)
-        text = atoms("jobs", columns, self.raws, rows=rows, pieces=pieces.text, definitions=question.definitions)
-        keys = ", ".join(quoted(name) for name in dict.fromkeys((*KEY, *extra)))
-        sums = "".join(f", sum({raw})::BIGINT AS {raw}" for raw in self.raws)
-        condition = " AND ".join(each.text for each in after)
         values: dict[str, Any] = dict(pieces.values)
         for each in (*conditions, *after):
             values |= each.values
-        summed = f"SELECT {keys}{sums} FROM ({text}) WHERE {condition} GROUP BY {keys}"
+        if by_type:
+            text = atoms("jobs", columns, self.raws, rows=rows, pieces=pieces.text, definitions=question.definitions)
+            keys = ", ".join(quoted(name) for name in dict.fromkeys((*KEY, *extra)))
+            sums = "".join(f", sum({raw})::BIGINT AS {raw}" for raw in self.raws)
+            condition = " AND ".join(each.text for each in after)
+            summed = f"SELECT {keys}{sums} FROM ({text}) WHERE {condition} GROUP BY {keys}"
+        else:
+            summed = of_each(
+                "jobs", columns, self.raws, rows=rows, pieces=pieces.text, definitions=question.definitions
+            )
         if "jobs" in self.raws and question.definitions == "carme":
             summed = self._with_jobs_of_many_rows(summed, rows, pieces.text)
         something = " OR ".join(f"{raw} <> 0" for raw in self.raws) or "false"
@@ -148,16 +153,17 @@ class Drill:
         found = first_row(con, "SELECT list(DISTINCT job_id), min(submit_s), max(submit_s) FROM page")
         job_ids, first_s, last_s = found if found[0] else ([], 0, 0)
         # Few rows are found by the files' statistics; many by joining.
-        near = "jobs.job_id IN (SELECT unnest($job_ids)) AND " if len(job_ids) <= FEW else ""
-        values = {"first_s": first_s, "last_s": last_s} | ({"job_ids": job_ids} if near else {})
-        text = (
-            f"{self._shown('page')} WHERE {near}jobs.submit_s >= $first_s AND jobs.submit_s <= $last_s ORDER BY c.place"
-        )
-        return con.sql(text, params=values).to_arrow_table()
+        near = Sql("submit_s >= $first_s AND submit_s <= $last_s", {"first_s": first_s, "last_s": last_s})
+        if 0 < len(job_ids) <= FEW:
+            near = Sql(f"{near.text} AND job_id IN ({', '.join(str(int(each)) for each in job_ids)})", near.values)
+        shown = self._shown("page", near)
+        return con.sql(f"{shown.text} ORDER BY c.place", params=shown.values).to_arrow_table()
 
     def reader(self, con: duckdb.DuckDBPyConnection, order: str, rows: int) -> pa.RecordBatchReader:
-        """All of `contributions` with all that is known of them."""
-        return con.sql(f"{self._shown('contributions')} ORDER BY {self._order(order, 'c.')}").to_arrow_reader(rows)
+        """All of `contributions` with all that is known of them; without an order as they lie in the files."""
+        shown = self._shown("contributions", Sql("true"))
+        by = f" ORDER BY {self._order(order, 'c.')}" if order else ""
+        return con.sql(shown.text + by, params=shown.values).to_arrow_reader(rows)
 
     def _order(self, order: str, of: str = "") -> str:
         wanted = order.removeprefix("-")
@@ -165,11 +171,16 @@ class Drill:
         way = "DESC" if order.startswith("-") else "ASC"
         return f"{key} {way} NULLS LAST, {of}cluster, {of}submit_s DESC, {of}job_id DESC"
 
-    def _shown(self, relation: str) -> str:
-        columns = ", ".join(f"jobs.{quoted(name)}" for name in JOBS.names)
+    def _shown(self, relation: str, near: Sql) -> Sql:
+        columns = ", ".join(f"j.{quoted(name)}" for name in JOBS.names)
         metrics = "".join(f", {_own_value(name, 'c.')} AS {quoted(name)}" for name in self.question.metrics)
         raws = "".join(f", c.{raw} AS {ADDED}{raw}" for raw in self.raws)
-        return f"SELECT {columns}{metrics}{raws} FROM jobs JOIN {relation} c USING (cluster, job_id, submit_s)"
+        condition = self.rows.of_detail()
+        return Sql(
+            f"SELECT {columns}{metrics}{raws} FROM (SELECT * FROM jobs WHERE {near.text} AND {condition.text}) j "
+            f"JOIN {relation} c USING (cluster, job_id, submit_s)",
+            {**near.values, **condition.values},
+        )
 
     def sums(self, con: duckdb.DuckDBPyConnection, had: Shares) -> dict[str, float | int | None]:
         """The figures that the rows of `contributions` make."""

@@ -75,15 +75,18 @@ class Usage:
             raise BadQuestion("limit", "Limit and offset can't be negative.")
         with self._behind(question, scope, cell, order) as (con, drill):
             total_rows = drill.make(con, order)
-            table = drill.page(con, order, limit, offset)
+            table = drill.page(con, order or "-submit_s", limit, offset)
             had = capacity.shares(con, plan(drill.alone, scope, None), self.warehouse.state)
             return JobRows(table, total_rows, drill.sums(con, had))
 
     @contextmanager
     def job_reader(
-        self, question: Question, scope: Scope, cell: Cell = NO_CELL, *, order: str = "submit_s", rows: int = 65_536
+        self, question: Question, scope: Scope, cell: Cell = NO_CELL, *, order: str = "", rows: int = 65_536
     ) -> Iterator[pa.RecordBatchReader]:
-        """All of what `jobs` gives in batches of so many rows, for a file: no more of them is in memory."""
+        """All of what `jobs` gives in batches of so many rows, for a file: no more of them is in memory.
+
+        Without an order as they lie in the warehouse; with one they are sorted first, on disk if need be.
+        """
         with self._behind(question, scope, cell, order) as (con, drill):
             drill.make(con, order)
             yield drill.reader(con, order, rows)
@@ -93,7 +96,7 @@ class Usage:
         self, question: Question, scope: Scope, cell: Cell, order: str
     ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Drill]]:
         question = check(question)
-        if order.removeprefix("-") not in {*ORDERS, *question.metrics}:
+        if order and order.removeprefix("-") not in {*ORDERS, *question.metrics}:
             raise BadQuestion("order", f"Order jobs by one of the metrics, or by one of {', '.join(ORDERS)}.")
         narrowed = narrow(question, cell)
         names = {name: None if value is None else str(value) for name, value in cell.items() if name not in TIME}

@@ -97,8 +97,9 @@ def plan(question: Question, scope: Scope, rollup_zone: str | None, oldest_s: in
     times = tuple(name for name in question.by if name in TIME)
     names = tuple(name for name in question.by if name not in TIME)
     since_s = question.since_s
-    if oldest_s is not None:  # "since ever" is not cut into 20,000 empty days
-        since_s = max(since_s, min(oldest_s, question.until_s - 1))
+    if oldest_s is not None:  # "since ever" is not cut into 20,000 empty days, and begins with a whole one
+        (day,) = stretches("day", zone_of(rollup_zone or question.zone), oldest_s, oldest_s + 1)
+        since_s = max(since_s, min(day.from_s, question.until_s - 1))
     buckets = _buckets(question, times, since_s)
     level = _level(question, scope, names) if rollup_zone is not None else None
     made = Plan(question, times, names, buckets, None, (), ())
