@@ -117,8 +117,8 @@ def opened(services: Services, viewer: Viewer, report_id: str, look: Look) -> Me
         "as_of_s": answer.as_of_s,
         "picture": picture(answer, report.chart, look),
         "table": table(answer),
-        "totals": [[CATALOGUE.metric(name).title, amount(value, name)] for name, value in answer.totals.items()],
-        "methods": [[CATALOGUE.metric(name).title, note] for name, note in answer.methods.items()],
+        "totals": [[CATALOGUE.metric(name).title, amount(answer.totals.get(name), name)] for name in question.metrics],
+        "methods": [[CATALOGUE.metric(name).title, answer.methods[name]] for name in question.metrics],
         "notes": list(answer.notes),
     }
 

@@ -20,7 +20,7 @@ from tests.browser.test_usage import fill
 from tests.unit.gatehouse import House, Person, running
 from tests.unit.pages_kit import World
 
-HOSTILE = '<img src=x onerror="alert(1)"> "quoted" | ‮abc'
+HOSTILE = '<img src=x onerror="alert(1)"> "quoted" | \u202eabc'
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +148,19 @@ def test_a_failure_shows_its_cause(context: BrowserContext, house: House) -> Non
     expect(page.get_by_role("region", name="Goes out by itself")).to_contain_text("The mail server is away.")
     page.get_by_role("link", name="All reports").click()
     expect(page.get_by_role("row", name="Failing")).to_contain_text("Failed")
+
+
+def test_what_usage_shows_is_kept_as_it_is(context: BrowserContext, house: House) -> None:
+    page = visit(context, house, "/usage?metric=cpu_hours&by=account&chart=rank&window=last_month&partition=cpu")
+    page.get_by_role("button", name="Download", exact=True).click()
+    page.get_by_role("button", name="Report Keep it, mail it").click()
+    page.get_by_label("Name").fill("From usage")
+    page.get_by_role("button", name="Keep it").click()
+    expect(page.get_by_role("heading", name="From usage")).to_be_visible()
+    expect(page.get_by_role("region", name="Report", exact=True)).to_contain_text(
+        "CPU hours by account; partition: cpu"
+    )
+    expect(page.get_by_role("region", name="Report", exact=True)).to_contain_text("Last month")
 
 
 def test_others_see_what_is_shown_to_them_and_may_not_change_it(

@@ -1,6 +1,7 @@
 // Figures to take away: links to the files that the server makes of the same address.
 import {h} from "./dom.js"
 import {icon} from "./icons.js"
+import {keepForm} from "./reportforms.js"
 
 const FORMATS = {xlsx: ["Excel", "XLSX"], csv: ["Table as text", "CSV"], parquet: ["For programs", "Parquet"], json: ["For scripts", "JSON"], pdf: ["To print", "PDF"]}
 
@@ -23,6 +24,7 @@ export function downloadMenu(app, own) {
     own.saving ? [
       h("div", {class: "menu-away", key: "away", onclick: close}),
       h("ul", {class: "menu", key: "menu", "aria-label": "Formats"}, Object.entries(FORMATS).map(([format, [words, name]]) =>
-        h("li", {key: format}, h("a", {class: "menu-item", href: file(app, "usage", format), download: "", onclick: () => setTimeout(close)}, h("strong", {}, name), h("span", {class: "quiet-text"}, words))))),
+        h("li", {key: format}, h("a", {class: "menu-item", href: file(app, "usage", format), download: "", onclick: () => setTimeout(close)}, h("strong", {}, name), h("span", {class: "quiet-text"}, words)))),
+        h("li", {key: "keep"}, h("button", {type: "button", class: "menu-item", onclick: () => { own.saving = false; keepForm(app, `${app.route.query}`) }}, h("strong", {}, "Report"), h("span", {class: "quiet-text"}, "Keep it, mail it")))),
     ] : null)
 }

@@ -35,7 +35,7 @@ def sheet_of(answer: Answer, made: Made) -> Sheet:
         scope=scope_in_words(made.scope),
         as_of_s=answer.as_of_s,
         made_s=made.made_s,
-        totals=dict(answer.totals),
+        totals={name: answer.totals.get(name) for name in question.metrics},
         notes=answer.notes,
         chart=chart_of(question, made.chart),
         most_rows=made.most_rows,
