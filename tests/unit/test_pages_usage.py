@@ -298,3 +298,20 @@ def test_an_empty_console_has_a_page_that_knows_it_is_empty(tmp_path: Path) -> N
     asked = asker_of(world.services, ADA, read("", defaults_of(world.services, ADA)))
     assert "refused" in picture.picture(asked, Look())["chart"]
     assert asked.window.until_s > time.time()
+
+
+def test_every_part_of_the_address_is_documented() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs/usage.md").read_text()
+    everything = View(grain="day", compare=True, definitions="xdmod", zone="Asia/Tokyo", sort="-jobs", every=True,
+                      window="year", chart="tree", metric="jobs", by="qos", who="all")  # fmt: skip
+    dates = View(window="", since="2026-01-01", until="2026-02-01")
+    parts = f"{write(everything, Defaults())}&{write(dates, Defaults())}".split("&")
+    for name in {part.split("=")[0] for part in parts}:
+        assert f"`{name}`" in text, name
+    for word in (*windows.NAMES, *view.CHARTS, *view.WHOSE, *view.GRAINS):
+        assert f"`{word}`" in text, word
+
+
+def test_a_metric_that_nobody_measures_says_so(usage: Usage) -> None:
+    shown = picture.picture(asker(usage, metric="gpu_efficiency", window="month"), Look())
+    assert "does not hold how busy GPUs were" in shown["chart"]["refused"]

@@ -149,8 +149,9 @@ function adding(app, own, topic) {
   const {adding: now} = own
   const stop = () => { own.adding = null; app.render() }
   const pick = (value) => {
+    const {dimension} = own.adding
     own.adding = null
-    if (!values(app, now.dimension).includes(value)) flip(app, now.dimension, value)
+    if (!values(app, dimension).includes(value)) flip(app, dimension, value)
     else app.render()
   }
   const known = (now.values || []).map((value) => value ?? "")
@@ -159,15 +160,15 @@ function adding(app, own, topic) {
       topic.dimensions.map(([name, title]) => h("option", {key: name, value: name, selected: name === now.dimension}, title))),
     h("input", {id: "usage-filter-value", type: "search", "aria-label": "Value", placeholder: now.values && !now.values.length && !now.text ? "There is none" : "Value …", list: "usage-values", value: now.text, autocomplete: "off",
       oninput: (event) => {
-        now.text = event.target.value
-        if (known.includes(now.text) && event.inputType !== "insertText" && event.inputType !== "deleteContentBackward") {
-          pick(now.text)
+        own.adding.text = event.target.value // what is being added now, which may be newer than what was drawn
+        if (known.includes(own.adding.text) && event.inputType !== "insertText" && event.inputType !== "deleteContentBackward") {
+          pick(own.adding.text)
           return
         }
         clearTimeout(own.typing)
-        own.typing = setTimeout(() => own.adding === now && look(app, own), TYPING_MS)
+        own.typing = setTimeout(() => own.adding && look(app, own), TYPING_MS)
       },
-      onkeydown: (event) => { if (event.key === "Enter" && now.text) pick(now.text) }}),
+      onkeydown: (event) => { if (event.key === "Enter" && own.adding.text) pick(own.adding.text) }}),
     h("datalist", {id: "usage-values"}, known.filter(Boolean).map((value) => h("option", {key: value, value}))),
     h("button", {type: "button", class: "button", disabled: !now.text, onclick: () => pick(now.text)}, "Add"),
     h("button", {type: "button", class: "button quiet square", "aria-label": "Leave filters as they are", onclick: stop}, icon("close")))

@@ -20,6 +20,7 @@ from pages.parts.usage.view import View
 from pages.parts.usage.windows import Window
 
 MOST_HOURS_DAYS = 800  # of the week's chart: more hours than that nobody waits for
+RUNNING = "still run"  # in the engine's note of jobs that are counted so far
 ROWS = 15  # of the breakdown; more when asked for
 MOST_ROWS = 2000
 FIGURES = ("cpu_hours", "gpu_hours", "jobs", "wait_median_s", "cpu_efficiency")
@@ -69,9 +70,10 @@ def picture(asker: Asker, look: Look) -> Message:
     answers: list[Answer] = []
     try:
         chart = _chart(asker, look, answers).message()
+        about = answers[0] if answers else asker.ask((asker.metric,))
     except charts.NothingToDraw as nothing:
-        chart = {"kind": view.chart, "refused": _why(asker, str(nothing))}
-    about = answers[0] if answers else asker.ask((view.metric,))
+        about = asker.ask((asker.metric,))
+        chart = {"kind": view.chart, "refused": _why(asker, str(nothing), about)}
     return {
         "chart": chart,
         "title": title(asker),
@@ -86,10 +88,12 @@ def picture(asker: Asker, look: Look) -> Message:
     }
 
 
-def _why(asker: Asker, nothing: str) -> str:
-    """Of accounts that end before the window, as after an import, that is the reason."""
+def _why(asker: Asker, nothing: str, about: Answer) -> str:
+    """Of accounts that end before the window, as after an import, that is the reason; of a metric that nobody has
+    measured, this."""
     if asker.seen_s is None or asker.seen_s > asker.window.since_s:
-        return nothing
+        reasons = [note for note in about.notes if RUNNING not in note]
+        return " ".join(reasons) if about.totals.get(asker.metric) is None and reasons else nothing
     last = charts.buckets.local(asker.seen_s, asker.view.zone)
     return f"The accounts end on {last.day} {last:%b %Y}, before this window begins."
 
@@ -343,7 +347,7 @@ def figures(asker: Asker) -> Message:
         "figures": found,
         "against": windows.before_words(asker.window, asker.seen_s, asker.oldest_s),
         "notes": list(now.notes),
-        "so_far": any("still run" in note for note in now.notes),
+        "so_far": any(RUNNING in note for note in now.notes),
     }
 
 
