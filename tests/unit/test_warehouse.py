@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -260,13 +261,16 @@ def test_a_cursor_stays_on_its_generation(tmp_path: Path) -> None:
 
 def test_files_of_an_older_generation_go_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, job(1))
+    first = [tmp_path / path for path in manifest.load(tmp_path).files()]
     put(tmp_path, job(1, state="FAILED"))
-    assert len(list(tmp_path.glob("jobs/*/*"))) == 2
-    later = manifest.time.time() + manifest.KEEP_DROPPED_S + 5  # type: ignore[attr-defined]
-    monkeypatch.setattr("time.time", lambda: later)
     put(tmp_path, job(2))
+    assert all(path.exists() for path in first)
+    later = time.time() + manifest.KEEP_DROPPED_S + 5
+    monkeypatch.setattr("time.time", lambda: later)
     put(tmp_path, job(3))
-    assert manifest.load(tmp_path).files() == {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.parquet")}
+    put(tmp_path, job(4))
+    assert not any(path.exists() for path in first)
+    assert all((tmp_path / path).exists() for path in manifest.load(tmp_path).files())
 
 
 def test_one_writer_at_a_time(tmp_path: Path) -> None:
@@ -319,6 +323,34 @@ def test_small_files_are_put_together(tmp_path: Path) -> None:
     assert len(manifest.load(tmp_path).jobs) < 10
     assert read(tmp_path, "select count(*), count(distinct job_id) from jobs") == [(20, 20)]
     assert read(tmp_path, "select sum(ended) from usage_day where level = 'full'") == [(20,)]
+
+
+def test_sums_put_together_are_those_made_anew(tmp_path: Path) -> None:
+    for n in range(3):
+        rows = [job(10 * n + k, T0 + 50_000 * k, energy_j=k or None, user=f"u{k % 2}") for k in range(5)]
+        with Warehouse.write(tmp_path, ZONE) as writer:
+            writer.upsert(jobs(*rows), cluster="c1")
+            writer.set_state("c1", progress=0.5)  # keeps the files apart
+            writer.commit()
+    assert len(manifest.load(tmp_path).jobs) == 3
+    with Warehouse.write(tmp_path, ZONE) as writer:
+        writer.compact(everything=True)
+    everything = "select * from usage_day order by all"
+    together = read(tmp_path, everything)
+    with Warehouse.write(tmp_path, ZONE) as writer:
+        writer.rebuild()
+        writer.commit()
+    assert together == read(tmp_path, everything)
+    assert len(manifest.load(tmp_path).jobs) == 1
+
+
+def test_a_month_of_the_past_becomes_one_file_but_not_while_more_is_loaded(tmp_path: Path) -> None:
+    for n, progress in enumerate((0.1, 0.5, None)):
+        with Warehouse.write(tmp_path, ZONE) as writer:
+            writer.upsert(jobs(job(n)), cluster="c1")
+            writer.set_state("c1", progress=progress)
+            writer.commit()
+        assert len(manifest.load(tmp_path).jobs) == (n + 1 if progress else 1)
 
 
 def test_columns_of_a_later_release_are_null_until_the_next_writer(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.warehouse_kit import T0, job, put, read
+from backend.accounting.warehouse import Warehouse
+from tests.unit.warehouse_kit import T0, ZONE, job, put, read
 
 # A process that forks a writer for each line it reads; the writer kills itself when it has touched the disk so many
 # times. (Forked, since starting Python anew for each point would take most of the time.)
@@ -104,6 +105,9 @@ def sums(folder: Path) -> None:
 def test_a_writer_killed_at_any_point_leaves_the_old_or_the_new(tmp_path: Path, run: Run, what: str) -> None:
     whole = tmp_path / "whole"
     for folder in (whole, tmp_path / "killed"):
+        with Warehouse.write(folder, ZONE) as writer:
+            writer.set_state("c1", progress=0.5)  # so that small files stay apart
+            writer.commit()
         put(folder, *(job(n, T0 + n) for n in range(1, 4)))
         put(folder, *(job(n, T0 + n) for n in range(4, 8)))
     before = read(whole, ALL)

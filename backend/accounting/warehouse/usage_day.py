@@ -5,6 +5,7 @@ The sums add up over any split of the ended rows, so each file has its own, and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -41,6 +42,33 @@ def roll_up(folder: Path, file: JobsFile, suspends: str | None, zone: str) -> st
         connection.register("ended", ended)
         connection.register("suspends", files.read_suspends(folder, suspends, files.keys_of(ended)))
         table = rollup.roll_up(connection, zone, starts[0], starts[-1])
+    return _write(folder, file, table)
+
+
+def add_up(folder: Path, file: JobsFile, parts: Sequence[JobsFile]) -> str | None:
+    """The roll-up of a file put together from `parts`, from theirs; None where one has none."""
+    from backend.accounting.usage import rollup
+
+    paths = [part.usage for part in parts if part.usage]
+    if len(paths) < len(parts):
+        return None
+    parted = pa.concat_tables([files.read_table(folder, path) for path in paths])
+    names = [_quoted(name) for name in rollup.SCHEMA.names if name not in rollup.SUMS]
+    sums = [f"sum({_quoted(name)})::BIGINT as {_quoted(name)}" for name in rollup.SUMS]
+    with duckdb.connect(config={"memory_limit": "512MB", "threads": 2}) as connection:
+        connection.register("parted", parted)
+        table = connection.sql(  # the words are those of the roll-up's own schema
+            f"select {', '.join(names + sums)} from parted group by {', '.join(names)} "  # noqa: S608
+            'order by level, day_s, account, "user"'
+        ).to_arrow_table()
+    return _write(folder, file, table.select(rollup.SCHEMA.names).cast(rollup.SCHEMA))
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+def _write(folder: Path, file: JobsFile, table: pa.Table) -> str:
     path = files.new_path("usage_day", file.cluster, file.month)
     names = [field.name for field in table.schema if pa.types.is_string(field.type)]
     sums = [field.name for field in table.schema if not pa.types.is_string(field.type)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,7 @@ from backend.accounting.warehouse.merge import latest_of, merge
 
 LOCK = "writer.lock"
 COMPUTED = ("rows", "open_rows", "oldest_s")
+SETTLE_FOR_S = 2.0
 NO_KEYS: Keys = np.zeros(0, np.uint64)
 
 
@@ -205,15 +206,28 @@ class Writer:
         self._touched = True
 
     def compact(self, everything: bool = False) -> None:
-        """Put small files together and commit that. Leaving the `with` after a commit does so when it is time."""
-        rolled_up = all(file.usage for file in self._jobs)
-        for file_group in compaction.groups(self._jobs, everything):
-            merged = pa.concat_tables([files.read_jobs(self.folder, file) for file in file_group])
-            again = files.write_jobs(self.folder, file_group[0].cluster, file_group[0].month, merged)
-            for file in file_group[1:]:
-                self._replace_file(file, [])
-            self._replace_file(file_group[0], [again])
-            self.commit(roll_up=rolled_up)
+        """Put small files together and commit that. Leaving the `with` after a commit does so when it is time.
+
+        `everything`: as few files as can be; else a second or two of those that nothing more comes to.
+        """
+        for group in compaction.groups(self._jobs, everything):
+            self._join(group)
+        if any(state.progress is not None for state in self._states.values()):
+            return  # a first load goes on: more comes to every month
+        until = time.monotonic() + SETTLE_FOR_S
+        for group in compaction.settled(self._jobs, int(time.time())):
+            if time.monotonic() > until:
+                break
+            self._join(group)
+
+    def _join(self, group: Sequence[JobsFile]) -> None:
+        rows = pa.concat_tables([files.read_jobs(self.folder, file) for file in group])
+        joined = files.write_jobs(self.folder, group[0].cluster, group[0].month, rows)
+        joined = replace(joined, usage=usage_day.add_up(self.folder, joined, group))
+        for file in group[1:]:
+            self._replace_file(file, [])
+        self._replace_file(group[0], [joined])
+        self.commit(roll_up=False)
 
     # -- commit -------------------------------------------------------------------------------------------------
 
