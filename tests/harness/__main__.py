@@ -26,7 +26,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("packages", help="install the Debian packages that are missing")
     up = commands.add_parser("up", help="start a cluster; it ends with Ctrl-C, or by `down` with --detach")
-    up.add_argument("--name", default="carme", help="ClusterName (small letters and digits)")
+    up.add_argument("--name", default="carme", help="ClusterName (small letters, digits, hyphens)")
     up.add_argument("--detach", action="store_true", help="leave it running")
     up.add_argument("--expose", action="append", default=[], type=Path, help="a folder all inside may reach")
     down = commands.add_parser("down", help="end every process of a cluster")

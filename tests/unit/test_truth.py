@@ -17,6 +17,7 @@ from backend.accounting.truth.window import Window, closed_part, month_before, m
 from backend.accounting.usage import Usage
 from backend.accounting.warehouse import Warehouse
 from backend.cluster.slurm import Commands, Marks
+from tests.bench._jobs import CLUSTER, job_tables
 from tests.unit.usage_kit import job, suspended
 
 HOUR = 3600
@@ -362,3 +363,17 @@ def test_the_parts_are_the_engines_figures_computed_another_way(tmp_path: Path) 
     assert parts.everything == ours.figures(Usage(warehouse, "UTC"), "c", window, "UTC")
     assert parts.everything[cpu("physics", "ada")] == 30
     assert parts.suspended[cpu("physics", "ada")] == 20
+
+
+def test_many_jobs_of_four_years_are_the_same_counted_both_ways(tmp_path: Path) -> None:
+    with Warehouse.write(tmp_path, "Europe/Berlin") as writer:
+        for table in job_tables(12_000):
+            writer.upsert(table, None, cluster=CLUSTER)
+        writer.commit()
+    warehouse = Warehouse(tmp_path)
+    usage = Usage(warehouse, "Europe/Berlin")
+    for month, zone in (("2024-03", "Europe/Berlin"), ("2024-10", "Asia/Kolkata"), ("2025-02", "UTC")):
+        window = month_window(month, zone)
+        parts = ours.parts(warehouse, CLUSTER, window)
+        assert len(parts.everything) > 30
+        assert parts.everything == ours.figures(usage, CLUSTER, window, zone)
