@@ -15,6 +15,7 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
 from app.accesslog import log_request
+from app.asking import Asking
 from app.embeds import EmbedDesk
 from app.files import WEB_FILES
 from app.gate import Gate
@@ -51,6 +52,7 @@ class ConsoleServer:
         self.services = services
         self.executor = ThreadPoolExecutor(THREADS, thread_name_prefix="blocking")
         self.sign_in_executor = ThreadPoolExecutor(SIGN_IN_THREADS, thread_name_prefix="sign-in")
+        self.asking = Asking()
         self.routes: list[Route] = build_table(pages)
         self.documents: Counter[str] = Counter()
         origins = Origins(settings)
@@ -83,7 +85,8 @@ class ConsoleServer:
             ico_path=str(WEB_FILES / "favicon.ico"),
             log_function=log_request,
             services=services,
-            embed_desk=EmbedDesk(services, self.executor),
+            asking=self.asking,
+            embed_desk=EmbedDesk(services, self.executor, self.asking.executor),
             executor=self.executor,
             sign_in_executor=self.sign_in_executor,
         )
@@ -115,7 +118,7 @@ class ConsoleServer:
         self.kicker.stop()
         self.bokeh.stop(wait=False)  # nothing of it can be waited for on its own loop
         await asyncio.wait([asyncio.ensure_future(self.http.close_all_connections())], timeout=STOP_GRACE_S)
-        for executor in (self.executor, self.sign_in_executor):
+        for executor in (self.executor, self.sign_in_executor, self.asking.executor):
             executor.shutdown(wait=False, cancel_futures=True)
 
 

@@ -16,6 +16,7 @@ from app.gate.visit import Framing
 from app.handler import ConsoleHandler
 from backend.accounting.embeds import Embed, EmbedGone, NoSuchEmbed
 from backend.accounting.usage import BadQuestion
+from backend.accounting.warehouse import WarehouseUnusable
 
 log = logging.getLogger("carme.web")
 
@@ -109,6 +110,10 @@ class EmbedFigures(EmbedHandler):
         except BadQuestion:
             log.warning("embed %s asks what is no question here any more", embed.id)
             self.refused(410, "This figure is no longer available.")
+            return
+        except WarehouseUnusable as error:
+            log.error("embed %s can't be computed: %s", embed.id, error)
+            self.refused(503, "The figures can't be had at the moment.")
             return
         self.set_header("Cache-Control", KEEP)
         self.set_header("Content-Type", "application/json; charset=utf-8")

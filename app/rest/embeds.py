@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from app.rest.base import Operation, Parameter, Problem, RestHandler
+from app.rest.base import Operation, Parameter, Problem
 from app.rest.schemas import FLAG, TEXT, WHOLE, many, maybe, thing
+from app.rest.usage import UsageHandler
 from backend.accounting.embeds import EmbedInfo, code_of
 
 EMBED = thing(
@@ -37,7 +38,7 @@ WANTED = thing(
 )
 
 
-class EmbedsHandler(RestHandler):
+class EmbedsHandler(UsageHandler):
     """Shows an embed, with its code where it is the asker's own and holds."""
 
     def shown(self, info: EmbedInfo) -> dict[str, Any]:
@@ -73,7 +74,7 @@ class Embeds(EmbedsHandler):
             "Make an embed of a saved report: whoever has its token sees the report as you may see it now",
             {201: EMBED},
             body=WANTED,
-            errors=(400, 404, 415, 503),
+            errors=(400, 404, 415, 429, 503),
         ),
     }
 
@@ -84,7 +85,7 @@ class Embeds(EmbedsHandler):
     async def post(self) -> None:
         said = checked(self.content())
         report = await self.run(self.services.reports.get, self.viewer, said["report"])
-        info = await self.run(
+        info = await self.ask(
             self.services.embeds.make,
             self.viewer,
             title=said.get("title") or report.name,

@@ -62,7 +62,7 @@ class RunReport(UsageHandler):
             "A report's figures as of now, of the jobs you may see",
             {200: SHEET},
             parameters=(FORMAT,),
-            errors=(400, 404, 413, 503),
+            errors=(400, 404, 413, 429, 503),
             files=FILES,
         )
     }
@@ -70,8 +70,4 @@ class RunReport(UsageHandler):
     async def get(self, report_id: str) -> None:
         format_name = self.wanted_format()
         report = await self.run(self.services.reports.get, self.viewer, report_id)
-        content = await self.run(self._content, report, format_name)
-        self.send(content, format_name, report.name)
-
-    def _content(self, report: Report, format_name: str) -> bytes:
-        return self.written(self.services.reports.sheet_of(self.viewer, report), format_name)
+        await self.deliver(lambda: self.services.reports.sheet_of(self.viewer, report), format_name, report.name)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import io
+import asyncio
+import tempfile
 import time
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, BinaryIO, ClassVar, ParamSpec, TypeVar
 
 import pyarrow as pa
 
-from app.rest.base import Operation, Parameter, RestHandler
+from app.asking import Asking, TooManyAsked
+from app.rest.base import Operation, Parameter, Problem, RestHandler
 from app.rest.schemas import FLAG, NUMBER, TEXT, WHOLE, Schema, many, maybe, plain, thing
 from backend.accounting.asking import MOST_ROWS, Words, read_filters, read_question
 from backend.accounting.exports import FORMATS, Made, Sheet, file_name, sheet_of, write
 from backend.accounting.rights import scope_of
 from backend.accounting.usage import CATALOGUE, BadQuestion, Question
 
+P = ParamSpec("P")
+T = TypeVar("T")
+CHUNK_BYTES = 1 << 18
 MOST_JOBS = 1000
 VALUE: Schema = {"type": ["string", "number", "integer", "boolean", "null"]}
 ROW: Schema = {"type": "object", "additionalProperties": VALUE}
@@ -77,19 +83,43 @@ class UsageHandler(RestHandler):
         """Raises Problem."""
         return self.text("format", "json", tuple(FORMATS))
 
-    def written(self, sheet: Sheet, format_name: str) -> bytes:
-        """The whole file. Blocks."""
-        stream = io.BytesIO()
-        write(sheet, format_name, stream)
-        return stream.getvalue()
+    async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """A question to the accounts, in a thread of those that are for it. Raises Problem."""
+        asking: Asking = self.settings["asking"]
+        loop = asyncio.get_running_loop()
+        try:
+            with asking.turn(self.viewer.name):
+                return await loop.run_in_executor(asking.executor, lambda: function(*args, **kwargs))
+        except TooManyAsked as error:
+            raise Problem(429, "Too Many Requests", str(error)) from error
 
-    def send(self, content: bytes, format_name: str, title: str) -> None:
-        """As the answer itself, or as a file to keep."""
-        self.set_header("Content-Type", FORMATS[format_name].media_type)
-        if format_name != "json":
-            name = file_name(title, format_name, dated=time.strftime("%Y-%m-%d"))
-            self.set_header("Content-Disposition", f'attachment; filename="{name}"')
-        self.finish(content)
+    async def deliver(self, make: Callable[[], Sheet], format_name: str, title: str) -> None:
+        """The sheet in its format: made in a thread into a nameless file, sent as the reader takes it."""
+        with await self.ask(self._written, make, format_name) as file:
+            size = file.tell()
+            self.set_header("Content-Type", FORMATS[format_name].media_type)
+            self.set_header("Content-Length", str(size))
+            if size > CHUNK_BYTES:  # compressing a large file would hold up everyone's pages
+                self.set_header("Content-Encoding", "identity")
+            if format_name != "json":
+                name = file_name(title, format_name, dated=time.strftime("%Y-%m-%d"))
+                self.set_header("Content-Disposition", f'attachment; filename="{name}"')
+            file.seek(0)
+            while chunk := await self.run(file.read, CHUNK_BYTES):
+                self.write(chunk)
+                await self.flush()
+
+    def _written(self, make: Callable[[], Sheet], format_name: str) -> BinaryIO:
+        """Blocks."""
+        folder = self.services.settings.instance.data_dir / "tmp"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file: BinaryIO = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed when it is sent
+        try:
+            write(make(), format_name, file, scratch=folder)
+        except BaseException:
+            file.close()
+            raise
+        return file
 
 
 class Usage(UsageHandler):
@@ -105,22 +135,21 @@ class Usage(UsageHandler):
                 Parameter("limit", WHOLE, "rows to give (default: all)"),
                 FORMAT,
             ),
-            errors=(400, 413, 503),
+            errors=(400, 413, 429, 503),
             files=FILES,
         )
     }
 
     async def get(self) -> None:
-        format_name = self.wanted_format()
-        self.send(await self.run(self._answer, format_name), format_name, "usage")
+        await self.deliver(self._sheet, self.wanted_format(), "usage")
 
-    def _answer(self, format_name: str) -> bytes:
+    def _sheet(self) -> Sheet:
         limit = self.number("limit", 1, 1, MOST_ROWS) if "limit" in self.request.arguments else None
         question = self.question(order=self.get_query_argument("order", ""), limit=limit)
         scope = scope_of(self.viewer)
         answer = self.services.usage.ask(question, scope)
         made = Made("Usage", scope, int(time.time()), most_rows=self.services.settings.reports.max_rows)
-        return self.written(sheet_of(answer, made), format_name)
+        return sheet_of(answer, made)
 
 
 class UsageJobs(UsageHandler):
@@ -146,12 +175,12 @@ class UsageJobs(UsageHandler):
                 Parameter("offset", WHOLE, "rows to pass over (default 0)"),
                 Parameter("limit", WHOLE, f"rows to give (default 100, at most {MOST_JOBS})"),
             ),
-            errors=(400, 503),
+            errors=(400, 429, 503),
         )
     }
 
     async def get(self) -> None:
-        self.json(await self.run(self._find))
+        self.json(await self.ask(self._find))
 
     def _find(self) -> dict[str, Any]:
         offset = self.number("offset", 0, 0, MOST_ROWS)

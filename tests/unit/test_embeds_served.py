@@ -260,7 +260,15 @@ async def test_new_accounts_are_shown_by_a_live_one_at_once_and_never_by_a_snaps
     with Warehouse.write(house.settings.instance.data_dir / "accounting", zone="UTC") as writer:
         writer.set_state("tiny", synced_s=at("2026-11-06"))
         writer.commit()
-    house.services.warehouse.refresh()
+    await asyncio.sleep(1.1)  # so long a look at the token is kept
     shown = json.loads((await stranger(house, f"/embed/{live}/figures")).text)
     assert shown["as_of"] == "6 Nov 2026 00:00"
     assert json.loads((await stranger(house, f"/embed/{still}/figures")).text)["as_of"] == "5 Nov 2026 00:00"
+
+
+async def test_figures_are_computed_in_threads_of_their_own(house: House) -> None:
+    """A long question holds up no look at a token or a login."""
+    desk = house.server.tornado.settings["embed_desk"]
+    assert desk._asking is house.server.asking.executor
+    assert desk._asking is not desk._executor
+    assert house.server.gate._executor is not desk._asking

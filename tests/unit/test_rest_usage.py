@@ -206,3 +206,24 @@ async def test_more_rows_than_the_site_allows_are_refused(house: House, people: 
             assert answer.status == 413
     finally:
         house.server.tornado.settings["services"] = services
+
+
+async def test_one_who_asks_a_great_deal_at_once_waits(house: House, people: dict[str, Person]) -> None:
+    from contextlib import ExitStack
+
+    from app.asking import MOST_OF_ONE
+
+    asking = house.server.asking
+    with ExitStack() as turns:
+        for _ in range(MOST_OF_ONE):
+            turns.enter_context(asking.turn("bob"))
+        async with house.browser() as bob, house.browser() as olga:
+            bob.enter(people["bob"])
+            olga.enter(people["olga"])
+            for path in ("/usage", "/usage/jobs"):
+                answer = await bob.get(f"{PREFIX}{path}?{NOVEMBER}&metric=cpu_hours")
+                assert answer.status == 429
+                assert (await olga.get(f"{PREFIX}{path}?{NOVEMBER}&metric=cpu_hours")).status == 200
+    async with house.browser() as bob:
+        bob.enter(people["bob"])
+        assert (await bob.get(f"{PREFIX}/usage?{NOVEMBER}&metric=cpu_hours")).status == 200

@@ -149,6 +149,7 @@ class Embeds:
                 raise NoSuchEmbed
             if row.revoked_s is None:
                 row.revoked_s, row.revoked_by = int(self._clock()), viewer.name
+                row.frozen = None  # nobody will look at these figures again
                 audit(rows, viewer.name, "embed.revoke", row.id, "done", address, owner=row.owner)
             info = self._info(row, viewer)
         self._forget()
