@@ -13,6 +13,7 @@ from backend.accounting.warehouse.manifest import JobsFile
 
 FANOUT = 8
 SMALLEST = 4096
+BITS = 4  # so many small files beside a large one do no harm
 SETTLES_S = 3 * 86400  # after its end a month still gets late edits: longer than those are looked for
 
 
@@ -29,9 +30,12 @@ def groups(jobs: Iterable[JobsFile], everything: bool = False) -> Iterator[Seque
 
 def settled(jobs: Iterable[JobsFile], now_s: int) -> Iterator[Sequence[JobsFile]]:
     """Groups of files of months that are over for a while: nothing more comes, so they become as few as can be. Every
-    file costs each question some time."""
+    file costs each question some time; but for a late edit or two a large file is not written again."""
     since = datetime.fromtimestamp(now_s - SETTLES_S, UTC).strftime("%Y-%m")
-    return groups((file for file in jobs if file.month < since), everything=True)
+    for group in groups((file for file in jobs if file.month < since), everything=True):
+        rows = [file.rows for file in group]
+        if len(group) > BITS or (sum(rows) - max(rows)) * FANOUT >= max(rows):
+            yield group
 
 
 def _fitting(files: Iterable[JobsFile]) -> Iterator[Sequence[JobsFile]]:
