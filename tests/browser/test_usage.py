@@ -293,3 +293,24 @@ def test_an_empty_console_says_what_to_do(browser: Browser, tmp_path: Path) -> N
         expect(page.locator(".page-usage .empty")).to_contain_text("No jobs yet", timeout=30_000)
         assert [v["id"] for v in Axe().run(page).response["violations"]] == []
         context.close()
+
+
+def test_what_is_seen_is_taken_away_as_a_file(context: BrowserContext, house: House) -> None:
+    page, _ = visit(context, house, "?chart=rank&metric=cpu_hours&by=user&window=30d")
+    page.get_by_role("button", name="Download").click()
+    with page.expect_download() as saved:
+        page.get_by_role("link", name=re.compile("^CSV")).click()
+    lines = Path(saved.value.path()).read_text(encoding="utf-8-sig").splitlines()
+    at = next(place for place, line in enumerate(lines) if line.startswith("user,cpu_hours"))
+    total = sum(float(line.rsplit(",", 1)[1]) for line in lines[at + 1 :] if line)
+    assert total == pytest.approx(float(page.locator(".big-figure.main .big").get_attribute("title") or 0), rel=1e-9)
+
+
+def test_pictures_that_are_gone_leave_nothing_behind(context: BrowserContext, house: House) -> None:
+    page, _ = visit(context, house, "?metric=cpu_hours")
+    documents = page.evaluate("Bokeh.documents.length")
+    for metric in ("wall_hours", "node_hours", "jobs", "wait_hours", "cpu_hours"):
+        page.get_by_label("Metric").select_option(metric)
+        expect(page.locator(".usage-picture")).to_have_attribute("aria-busy", "false")
+        expect(page.locator(".chart-canvas")).to_have_count(1)
+    assert page.evaluate("Bokeh.documents.length") == documents
