@@ -205,6 +205,14 @@ def test_running_jobs_are_as_sacct_has_them(lived: Lived) -> None:
 # -- sreport -------------------------------------------------------------------------------------------------
 
 
+def this_month() -> str:
+    """Skips in its first two hours, of which slurmdbd may not have rolled up any."""
+    now = datetime.now(UTC)
+    if now.day == 1 and now.hour < 2:
+        pytest.skip("the month has just begun")
+    return f"{now:%Y-%m}"
+
+
 def agrees(comparison: Comparison) -> None:
     """Every line adds up, and nothing is left without a name."""
     assert comparison.problems == ()
@@ -239,16 +247,16 @@ def test_a_closed_month_is_sreports_with_each_difference_named(lived: Lived) -> 
 def test_a_month_that_is_not_over_is_compared_as_far_as_it_is_rolled_up(lived: Lived) -> None:
     now_s = time.time()
     lived.sync()
-    comparison = lived.compare(f"{datetime.now(UTC):%Y-%m}")
+    comparison = lived.compare(this_month())
     agrees(comparison)
     assert comparison.until_s % 3600 == 0
-    assert now_s - 3700 < comparison.until_s <= now_s
+    assert now_s - 7300 < comparison.until_s <= now_s
     assert comparison.running["cpu"] == 3 * (comparison.until_s - comparison.since_s)
     assert comparison.later["cpu"] == 3 * (lived.warehouse.state.clusters[NAME].synced_s or 0) - 3 * comparison.until_s
 
 
 def test_one_second_too_many_in_slurms_roll_up_is_found_and_told(lived: Lived) -> None:
-    month = f"{datetime.now(UTC):%Y-%m}"
+    month = this_month()
     wrong = (
         f"UPDATE `{NAME}_assoc_usage_hour_table` SET alloc_secs = alloc_secs + (%d) "
         "WHERE id_tres = 1 AND alloc_secs > 0 ORDER BY time_start DESC LIMIT 1"
