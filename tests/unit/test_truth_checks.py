@@ -14,12 +14,13 @@ from backend.accounting.truth import checks
 from backend.accounting.truth.comparison import Beside, Comparison, Line
 from backend.accounting.usage import Usage
 from backend.accounting.warehouse import Warehouse
-from backend.identity import policy
+from backend.identity import Viewer, policy
 from backend.store import Database
 from backend.store.models import Audit, TruthCheck
 from config import load_settings
 from pages import truth as page
-from pages.parts.desk import Refused
+from pages.parts.desk import Desk, Refused
+from pages.shell import live_of
 from tests.unit.pages_kit import ADA, COORDINATOR, OPERATOR, World
 
 MONTH = "2026-03"
@@ -211,3 +212,17 @@ def test_what_can_not_be_compared_is_not_asked_for(world: World, cluster: str, m
     with pytest.raises(Refused):
         page.ask(world.services, OPERATOR, cluster, month)
     assert truth.last_checks(world.services.db) == []
+
+
+@pytest.mark.parametrize("action", list(page.ACTIONS))
+@pytest.mark.parametrize("viewer", [ADA, COORDINATOR, OPERATOR])
+async def test_each_action_is_answered_to_operators_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch, viewer: Viewer, action: str
+) -> None:
+    monkeypatch.setattr(world.services.identity, "viewer_of", {viewer.login_id: viewer}.get)
+    desk = Desk(world.services, viewer, live_of(world.services), page.ACTIONS)
+    if viewer is OPERATOR:
+        assert await desk._admitted(action) is page.ACTIONS[action]
+    else:
+        with pytest.raises(Refused, match="not open to you"):
+            await desk._admitted(action)
