@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from weakref import WeakValueDictionary
 
 import pyarrow.compute as pc
 
@@ -21,6 +24,13 @@ from pages.parts.usage.view import Defaults, View
 
 NARROWEST, WIDEST = 240, 2400
 MOST_CHOICES = 30
+AT_ONCE = 4
+OF_ONE_AT_ONCE = 2
+
+# Questions to the accounts can take a while: they have threads of their own, so that no other page waits for them,
+# and each person a turn, so that nobody waits for one who asks a lot.
+_POOL = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="usage")
+_TURNS: WeakValueDictionary[tuple[int, str], asyncio.Semaphore] = WeakValueDictionary()
 
 
 def build(services: Services, viewer: Viewer) -> Any:
@@ -107,7 +117,7 @@ def read(desk: Desk, args: dict[str, Any]) -> View:
     return view.read(text(args, "query", view.LONGEST_QUERY), defaults_of(desk.services, desk.viewer))
 
 
-async def _asked(desk: Desk, args: dict[str, Any], answer: Callable[[Asker], Message]) -> Message:
+async def asked(desk: Desk, args: dict[str, Any], answer: Callable[[Asker], Message]) -> Message:
     """What the address asks, answered in a thread."""
 
     def work() -> Message:
@@ -118,7 +128,10 @@ async def _asked(desk: Desk, args: dict[str, Any], answer: Callable[[Asker], Mes
         except WarehouseUnusable as error:
             raise Refused(f"The accounts can’t be read: {error}") from error
 
-    return await desk.run(work)
+    loop = asyncio.get_running_loop()
+    turn = _TURNS.setdefault((id(loop), desk.viewer.name), asyncio.Semaphore(OF_ONE_AT_ONCE))
+    async with turn:
+        return await loop.run_in_executor(_POOL, work)
 
 
 async def show_action(desk: Desk, args: dict[str, Any]) -> Message:
@@ -128,7 +141,7 @@ async def show_action(desk: Desk, args: dict[str, Any]) -> Message:
     def answer(asker: Asker) -> Message:
         return {**picture.picture(asker, look), **described(desk, asker)}
 
-    return await _asked(desk, args, answer)
+    return await asked(desk, args, answer)
 
 
 def described(desk: Desk, asker: Asker) -> Message:
@@ -154,12 +167,12 @@ def described(desk: Desk, asker: Asker) -> Message:
 
 
 async def figures_action(desk: Desk, args: dict[str, Any]) -> Message:
-    return await _asked(desk, args, picture.figures)
+    return await asked(desk, args, picture.figures)
 
 
 async def jobs_action(desk: Desk, args: dict[str, Any]) -> Message:
     cell_text, offset = text(args, "cell", 2000), max(0, number(args, "offset"))
-    return await _asked(desk, args, lambda asker: drill.drill(asker, drill.read_cell(cell_text), offset))
+    return await asked(desk, args, lambda asker: drill.drill(asker, drill.read_cell(cell_text), offset))
 
 
 async def values_action(desk: Desk, args: dict[str, Any]) -> Message:
@@ -171,7 +184,7 @@ async def values_action(desk: Desk, args: dict[str, Any]) -> Message:
             raise BadQuestion("dimension", "That can't be filtered by.")
         return {"values": asker.usage.values(dimension, asker.scope, prefix, MOST_CHOICES)}
 
-    return await _asked(desk, args, answer)
+    return await asked(desk, args, answer)
 
 
 TOPICS = (Topic("usage", accounts, ("accounts",), keep_s=float("inf")),)

@@ -260,3 +260,13 @@ def test_an_axis_of_time_has_as_many_labels_as_fit(grain: str) -> None:
     pieces = buckets.of(grain, "Europe/Berlin", SINCE, SINCE + days * 86400)
     found = buckets.labels(grain, [piece.from_s for piece in pieces], "Europe/Berlin", 9)
     assert 1 <= len(found) <= 9 or grain == "year"
+
+
+def test_waits_of_seconds_and_of_days_are_told_apart() -> None:
+    rows = [
+        {"day": day, "wait_median_s": wait, "jobs": 1} for day, wait in zip(DAYS, (0.0, 5.0, 90_000.0), strict=True)
+    ]
+    chart = build("time", answer(("day",), rows), Look())
+    assert list(marks(chart)["y"]) == [1.0, 5.0, 90_000.0]
+    assert "logarithmic" in chart.notes[0]
+    assert [row[1].text for row in chart.twin.rows] == ["0 s", "5 s", "25 h"]

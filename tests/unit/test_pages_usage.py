@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from pathlib import Path
@@ -14,10 +15,12 @@ from hypothesis import strategies as st
 from backend.accounting.usage import CATALOGUE, BadQuestion, Scope, Usage
 from pages.parts import charts
 from pages.parts.charts.look import Look
+from pages.parts.desk import Desk
+from pages.parts.live import Live
 from pages.parts.usage import drill, picture, view, windows
 from pages.parts.usage.picture import Asker
 from pages.parts.usage.view import FILTERS, Defaults, View, read, write
-from pages.usage import accounts, asker_of, defaults_of
+from pages.usage import ACTIONS, accounts, asked, asker_of, defaults_of
 from tests.unit.pages_kit import ADA, COORDINATOR, OPERATOR, World
 from tests.unit.usage_kit import Accounts, at, job
 
@@ -315,3 +318,25 @@ def test_every_part_of_the_address_is_documented() -> None:
 def test_a_metric_that_nobody_measures_says_so(usage: Usage) -> None:
     shown = picture.picture(asker(usage, metric="gpu_efficiency", window="month"), Look())
     assert "does not hold how busy GPUs were" in shown["chart"]["refused"]
+
+
+async def test_one_who_asks_a_lot_lets_others_through(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    live = Live(world.services, ())
+    desks = [Desk(world.services, who, live, ACTIONS) for who in (*[ADA] * 6, OPERATOR)]
+    running: list[str] = []
+    most = 0
+
+    def slow(name: str) -> Any:
+        def answer(_asker: Asker) -> dict[str, Any]:
+            nonlocal most
+            running.append(name)
+            most = max(most, running.count("ada"))
+            time.sleep(0.2)
+            running.remove(name)
+            return {}
+
+        return answer
+
+    await asyncio.gather(*(asked(desk, {"query": ""}, slow(desk.viewer.name)) for desk in desks))
+    assert most == 2

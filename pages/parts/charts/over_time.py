@@ -12,7 +12,7 @@ from bokeh.plotting import figure
 
 from backend.accounting.usage import Answer
 from pages.parts.charts import buckets
-from pages.parts.charts.amounts import amount, stacks, ticks
+from pages.parts.charts.amounts import amount, log_marks, shape, stacks, ticks
 from pages.parts.charts.chart import (
     NOTHING,
     Cell,
@@ -31,6 +31,7 @@ from pages.parts.charts.groups import Groups, Value, called, grouped, weights
 from pages.parts.charts.look import Look
 
 MOST_PIECES = 800
+WIDE = 30  # times the median
 REST = "~rest"  # of a dimension, in a cell's address: every value that has no colour of its own
 Values = dict[tuple[int, int], float]  # (series, bucket) to value
 
@@ -92,8 +93,12 @@ def over_time(answer: Answer, look: Look, title: str = "", before: Sequence[floa
     shown_before = list(before[: len(plan.starts)]) if bars else []
     top = max([highest, *(value for value in shown_before if value is not None and math.isfinite(value))])
     places, names, end = ticks(top, plan.metric, 4 if look.narrow else 5)
+    start, spread = 0.0, wide(plan)
+    if spread:
+        places, names, start, end = log_marks(list(plan.values.values()))
     height = 280 if look.narrow else 340
-    made = blank(look, height, (-0.5, len(plan.starts) - 0.5), (0, end))
+    ends = (-0.5, len(plan.starts) - 0.5)
+    made = blank(look, height, ends, (start, end), y_axis_type="log" if spread else "linear")
     mark(made.yaxis[0], places, names)
     wanted = max(3, look.width // (62 if plan.grain != "hour" else 74))
     marks = buckets.labels(plan.grain, plan.starts, plan.zone, wanted)
@@ -115,7 +120,16 @@ def over_time(answer: Answer, look: Look, title: str = "", before: Sequence[floa
         name=f"{plan.title} per {plan.grain}: {_summary(plan, bars)}",
         legend=tuple(keys) if plan.dimension or len(keys) > 1 else (),
         twin=_twin(plan, shown_before),
+        notes=("The scale is logarithmic: the waits are too different for another.",) if spread else (),
     )
+
+
+def wide(plan: _Plan) -> bool:
+    """Whether times are so different that a plain scale would show the longest and nothing else."""
+    if shape(plan.metric) != "seconds":
+        return False
+    values = sorted(max(1.0, value) for value in plan.values.values())
+    return values[-1] > WIDE * values[len(values) // 2]
 
 
 def _planned(answer: Answer, title: str) -> _Plan:
@@ -195,14 +209,16 @@ def _bars(made: figure, plan: _Plan, look: Look, colours: Sequence[str]) -> None
 
 def _lines(made: figure, plan: _Plan, look: Look, colours: Sequence[str]) -> None:
     columns: dict[str, list[Any]] = {name: [] for name in ("x", "y", "colour", *_TIPS)}
+    least = 1.0 if wide(plan) else 0.0  # a logarithm knows no zero
     for each in plan.series():
         path = [plan.values.get((each, bucket), math.nan) for bucket in range(len(plan.starts))]
-        made.line(list(range(len(path))), path, line_color=colours[each], line_width=2, line_join="round")
+        drawn_path = [max(value, least) if math.isfinite(value) else value for value in path]
+        made.line(list(range(len(path))), drawn_path, line_color=colours[each], line_width=2, line_join="round")
         for bucket, value in enumerate(path):
             if math.isfinite(value):
                 _append(columns, plan, each, bucket, value)
                 columns["x"].append(bucket)
-                columns["y"].append(value)
+                columns["y"].append(max(value, least))
                 columns["colour"].append(colours[each])
     source = ColumnDataSource(columns)
     drawn = made.scatter(

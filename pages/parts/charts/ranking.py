@@ -18,6 +18,7 @@ from pages.parts.charts.over_time import REST
 
 MOST = 20
 ROW_PX = 27
+LETTER_PX = 8.0
 LONGEST = 22  # letters of a name beside its bar
 
 
@@ -61,6 +62,10 @@ def ranking(answer: Answer, look: Look, title: str = "", before: Mapping[Value, 
         "value": [value for _, _, value in bars],
         "colour": [look.rest if key == REST else look.accent for key, _, _ in bars],
         "text": [amount(value, metric) for _, _, value in bars],
+        "text_x": [
+            _beside(value, was, LETTER_PX * len(amount(value, metric)) * end * 1.2 / look.width)
+            for was, (_, _, value) in zip(earlier, bars, strict=True)
+        ],
         "tip_head": [f"{name} · {amount(value, metric)}" for _, name, value in bars],
         "tip_body": [
             f"the period before: {amount(was, metric)}" if was is not None else title
@@ -75,7 +80,7 @@ def ranking(answer: Answer, look: Look, title: str = "", before: Mapping[Value, 
     )  # fmt: skip
     touchable(made, source, look, drawn)
     made.text(
-        "value", "y", "text", source=source, x_offset=7, text_baseline="middle", text_color=look.ink,
+        "text_x", "y", "text", source=source, x_offset=7, text_baseline="middle", text_color=look.ink,
         text_font_size="12px", text_font=fixed(FONT),
     )  # fmt: skip
     keys: tuple[Key, ...] = ()
@@ -95,6 +100,11 @@ def ranking(answer: Answer, look: Look, title: str = "", before: Mapping[Value, 
         legend=keys,
         twin=_twin(known, dimension, metric, title, before),
     )
+
+
+def _beside(value: float, mark: float | None, room: float) -> float:
+    """Where the figure begins: behind its bar, or behind the mark that would stand in it."""
+    return mark if mark is not None and value <= mark <= value + room else value
 
 
 def _clipped(name: str, longest: int) -> str:
