@@ -28,7 +28,7 @@ VISIBLE_WITHIN_S = 180.0
 
 # A sync in a process of its own, so that its peak of memory is its own
 SYNC = """
-import json, resource, sys, time
+import itertools, json, resource, sys, time
 from pathlib import Path
 from backend.accounting.sync import sync_once, warehouse_folder
 from backend.accounting.warehouse import Warehouse
@@ -37,15 +37,21 @@ from config import load_settings
 settings = load_settings(Path(sys.argv[1]), {})
 db = Database(settings.store.url)
 db.upgrade()
-for line in ["", *sys.stdin]:
+loaded_s = 0.0
+def progress(cluster, done, rows):
+    global loaded_s
+    if done == 1.0:
+        loaded_s = time.monotonic() - began
+for _ in itertools.chain([""], iter(sys.stdin.readline, "")):
     began = time.monotonic()
-    errors = sync_once(settings, db)
+    errors = sync_once(settings, db, progress=progress)
     took_s = time.monotonic() - began
     warehouse = Warehouse(warehouse_folder(settings))
     rows = sum(state.rows for state in warehouse.state.clusters.values())
     warehouse.close()
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"took_s": took_s, "rows": rows, "errors": errors, "peak_mb": peak_mb}), flush=True)
+    told = {"took_s": took_s, "loaded_s": loaded_s, "rows": rows, "errors": errors, "peak_mb": peak_mb}
+    print(json.dumps(told), flush=True)
 """
 
 
@@ -131,9 +137,11 @@ def _first_load(cluster: Cluster, place: Path) -> Iterator[Figure]:
     sync = Sync(place / "first", cluster)
     done = sync.answer()
     sync.end()
-    told = f"{done['rows']} jobs from MariaDB, roll-ups included"
-    yield Figure("accounting_first_load_s", done["took_s"], "s", "<= 10", told)
-    yield Figure("accounting_first_load_rows_s", done["rows"] / done["took_s"], "rows/s", "", told)
+    told = f"{done['rows']} jobs from MariaDB"
+    asked = f"{told}, until every question is answered, from the detail"
+    yield Figure("accounting_first_load_s", done["loaded_s"], "s", "<= 10", asked)
+    yield Figure("accounting_first_load_rows_s", done["rows"] / done["loaded_s"], "rows/s", "", asked)
+    yield Figure("accounting_first_load_rolled_up_s", done["took_s"], "s", "", f"{told}, with all roll-ups")
     yield Figure("accounting_first_load_peak_mb", done["peak_mb"], "MB", "<= 500", told)
     size = folder_bytes(place / "first/data/accounting")
     yield Figure("accounting_disk_mb", size / done["rows"], "MB per million jobs", "<= 60", told)

@@ -60,7 +60,7 @@ def read(connection: Connection, fields: Sequence[Field], source: str, arguments
 
 def _parse(text: bytes, fields: Sequence[Field]) -> pa.Table:
     return csv.read_csv(
-        pa.py_buffer(text + b"\n"),
+        pa.py_buffer(text),
         read_options=csv.ReadOptions(column_names=[field.name for field in fields], use_threads=False,
                                      block_size=max(1 << 20, len(text) + 1)),
         parse_options=csv.ParseOptions(newlines_in_values=True, double_quote=True, ignore_empty_lines=False),

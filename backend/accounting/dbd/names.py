@@ -41,7 +41,9 @@ class Lookup:
 
     def unknown(self, numbers: npt.NDArray[np.int64]) -> list[int]:
         """Those that have no entry."""
-        return [int(number) for number in np.unique(numbers) if int(number) not in self.names]
+        at = np.minimum(np.searchsorted(self._keys, numbers), len(self._keys) - 1)
+        unnamed = numbers[self._keys[at] != numbers]
+        return [number for number in sorted(set(unnamed.tolist())) if number not in self.names]
 
 
 class Asked:
@@ -53,11 +55,16 @@ class Asked:
 
     def column(self, numbers: npt.NDArray[np.int64]) -> pa.DictionaryArray:
         """The names; null where there is none."""
-        unique, inverse = np.unique(numbers, return_inverse=True)
-        for number in unique:
-            if int(number) not in self._names:
-                self._names[int(number)] = self._ask(int(number))
-        return Lookup({int(number): self._names[int(number)] for number in unique}).column(unique[inverse])
+        coded = pa.array(numbers, pa.int64()).dictionary_encode()
+        asked: list[int] = coded.dictionary.to_pylist()
+        for number in asked:
+            if number not in self._names:
+                self._names[number] = self._ask(number)
+        words = list(dict.fromkeys(name for number in asked if (name := self._names[number]) is not None))
+        place = {name: at for at, name in enumerate(words)}
+        found = [self._names[number] for number in asked]
+        codes = pa.array([None if name is None else place[name] for name in found], pa.int32())
+        return pa.DictionaryArray.from_arrays(codes.take(coded.indices), pa.array(words, pa.string()))
 
 
 @dataclass

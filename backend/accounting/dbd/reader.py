@@ -21,9 +21,9 @@ from backend.accounting.dbd.names import Names, read_accounts, read_names, read_
 from backend.accounting.dbd.schema import Schema, read_schema
 from config.sections import Slurmdbd
 
-SPAN_ROWS = 20_000  # rows of one statement of a first load
+SPAN_ROWS = 10_000  # rows of one statement of a first load
 KEYS_ROWS = 4_000  # rows asked by their keys in one statement
-CHUNKS_AHEAD = 4  # of a first load, read but not yet used
+CHUNKS_AHEAD = 3  # of a first load, read but not yet used
 NEVER = 2**62
 
 

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 NAME = "slurmdbd"
 OVERLAP_S = 300  # rows may arrive so much later than they say they ended
-UPSERT_ROWS = 60_000
+UPSERT_ROWS = 40_000
 COMMIT_ROWS = 240_000  # of a first load: what a kill may cost
 SMALL_EVERY_S = 300
 KEEP_HOURS_S = 2 * 86_400  # hours of the roll-up that slurmdbd may still write again
@@ -81,7 +81,7 @@ class SlurmdbdSource:
             with turn.writer() as writer:
                 self._put_small(writer, cluster, cursor)
                 writer.set_state(cluster, source=NAME, zone=turn.zone, progress=0.0, cursor=cursor.kept())
-                writer.commit()
+                writer.commit(roll_up=False)
         began, before = time.monotonic(), turn.state(cluster).rows
         total = max(1, reader.estimated_rows(cluster))
         done = before
@@ -95,11 +95,11 @@ class SlurmdbdSource:
                     cursor = replace(cursor, key=batch.last_key)
                     turn.progress(cluster, min(0.99, done / total), done)
                 writer.set_state(cluster, cursor=cursor.kept(), progress=min(0.99, done / total))
-                writer.commit()
+                writer.commit(roll_up=False)  # all at once by the round that follows
         cursor = replace(cursor, loaded=True, key=cursor.upto, last_key=cursor.upto)
         with turn.writer() as writer:
             writer.set_state(cluster, cursor=cursor.kept(), progress=None, purged_before_s=self._purged(cluster))
-            writer.commit()
+            writer.commit(roll_up=False)
         turn.progress(cluster, 1.0, done)
         log.info("%s: %d rows loaded in %.1f s", cluster, done - before, time.monotonic() - began)
         return cursor

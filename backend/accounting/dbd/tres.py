@@ -93,8 +93,10 @@ class TresParser:
     def columns(self, texts: pa.Array) -> TresColumns:
         """`texts`: string, null or empty when nothing was allocated."""
         texts = pc.fill_null(texts, "")
-        energy = pc.struct_field(pc.extract_regex(texts, r"(?:^|,)3=(?P<energy>[0-9]+)"), "energy")
-        rest = pc.replace_substring_regex(texts, r"(^|,)3=[0-9]+", "")
+        energy, rest = pa.nulls(len(texts), pa.string()), texts
+        if pc.any(pc.match_substring(texts, "3=")).as_py():
+            energy = pc.struct_field(pc.extract_regex(texts, r"(?:^|,)3=(?P<energy>[0-9]+)"), "energy")
+            rest = pc.replace_substring_regex(texts, r"(^|,)3=[0-9]+", "")
         coded = rest.dictionary_encode()
         found = [self._parsed(text) for text in coded.dictionary.to_pylist()]
         codes = coded.indices.to_numpy()
