@@ -6,6 +6,7 @@ last.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from backend.accounting.model import JOBS
 from backend.accounting.usage import CATALOGUE, Question, Scope, Usage
 
 BATCH_ROWS = 65_536
-GROUPING_MB = 512  # of memory while rows of one job are brought together; more goes to the disk
+GROUPING_MB = 256  # of memory while rows of one job are brought together; more goes to the disk
 HOURS = ("cpu_hours", "gpu_hours", "node_hours", "mem_gb_hours", "wall_hours", "billing_hours", "energy_kwh", "cost")
 
 # Name, kind, how it is made of the job's attempts in the window, what it is.
@@ -109,9 +110,11 @@ def billing_jobs(usage: Usage, since_s: int, until_s: int, zone: str, most_rows:
     """The whole accounting of the window, a row a job, by cluster and submission: for those who may see all."""
     question = Question(metrics=HOURS, since_s=since_s, until_s=until_s, zone=zone)
     made = Made("Accounting by job", Scope(everything=True), int(time.time()), "none", most_rows)
-    with usage.job_reader(question, made.scope) as attempts:
+    with tempfile.TemporaryDirectory(prefix="carme-") as spill, usage.job_reader(question, made.scope) as attempts:
         # A connection of its own: the rows of one job are brought together from a stream.
-        con = duckdb.connect(config={"memory_limit": f"{GROUPING_MB}MB", "threads": 2})
+        limits = {"memory_limit": f"{GROUPING_MB}MB", "threads": 2, "temp_directory": spill}
+        con = duckdb.connect(config=limits)
+        con.execute("SET enable_progress_bar = false")  # a stream that is read would show one on standard output
         try:
             con.register("attempts", attempts)
             picked = [f'{_of_last(how)} AS "{name}"' for name, _, how, _ in _A_JOB]
