@@ -13,7 +13,7 @@ from typing import Any
 from backend.identity.viewer import Viewer
 
 ROLES = ("user", "coordinator", "operator", "admin")
-RELATIONS = ("owner", "coordinator")  # of the target's account
+RELATIONS = ("owner", "coordinator", "member")  # of the target's account
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,9 @@ TABLE: dict[str, Rule] = {
     "accounting.export": _rule("operator admin", "", "every job of everyone, for billing"),
     "embed.see": _rule("operator admin", "owner", "who runs the console must know what it shows to other sites"),
     "embed.revoke": _rule("operator admin", "owner", "and be able to end it"),
+    "prices.edit": _rule("operator admin", "", "what usage costs is the site's to say"),
+    "budget.see": _rule("operator admin", "coordinator member", "who spends it must know what is left; totals only"),
+    "budget.edit": _rule("operator admin", "", "an account's money is given, not taken"),
     "person.admin": _rule("admin", "", "accounts, second factors, others' logins"),
     "audit.see": _rule("admin", "", "who did what"),
     "page:home": _rule("user", "", ""),
@@ -56,6 +59,7 @@ TABLE: dict[str, Rule] = {
     "page:sessions": _rule("user", "", ""),
     "page:launch": _rule("user", "", ""),
     "page:reports": _rule("user", "", ""),
+    "page:budgets": _rule("user", "", "whose budgets is decided by `budget.see`"),
     "page:account": _rule("user", "", ""),
     "page:truth": _rule("operator admin", "", "everybody's usage, beside Slurm's own figures"),
     "page:people": _rule("admin", "", ""),
@@ -69,8 +73,8 @@ class UnknownAction(Exception):
 def allowed(viewer: Viewer | None, action: str, target: Any = None) -> bool:
     """May `viewer` do `action` on `target`?
 
-    `target` is a dataclass, a table's row or a mapping with `owner` or `user`, and for jobs `account`. Nobody
-    (None) may do nothing. Raises UnknownAction.
+    `target` is a dataclass, a table's row or a mapping with `owner` or `user`, for jobs and budgets `account`, and for
+    budgets `members`: the names of the account's people. Nobody (None) may do nothing. Raises UnknownAction.
     """
     rule = TABLE.get(action)
     if rule is None:
@@ -82,6 +86,8 @@ def allowed(viewer: Viewer | None, action: str, target: Any = None) -> bool:
     if target is None:
         return False
     if "owner" in rule.relations and _owns(viewer, target):
+        return True
+    if "member" in rule.relations and viewer.name in (_get(target, "members") or ()):
         return True
     return "coordinator" in rule.relations and _get(target, "account") in viewer.coordinates
 

@@ -280,3 +280,64 @@ class Audit(Base):
     address: Mapped[str] = mapped_column(String(64), default="")
     detail: Mapped[dict[str, Any]]
     __table_args__ = (UniqueConstraint("id"),)
+
+
+class ListedPrice(Base):
+    """What a unit-hour of a resource costs from a day on. In force, a row never changes; a later one follows it."""
+
+    __tablename__ = "prices"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    tres: Mapped[str] = mapped_column(NAME)  # cpu, mem, node, billing, gres/gpu, gres/gpu:a100
+    partition: Mapped[str] = mapped_column(NAME, default="")  # "": any
+    qos: Mapped[str] = mapped_column(NAME, default="")  # "": any
+    amount: Mapped[str] = mapped_column(String(32))  # a decimal number, exact: 0.0125
+    from_s: Mapped[int] = mapped_column(BigInteger)  # the start of the day in the zone of instance.time_zone
+    created_s: Mapped[int] = mapped_column(BigInteger)
+    created_by: Mapped[str] = mapped_column(NAME)
+    __table_args__ = (UniqueConstraint("tres", "partition", "qos", "from_s"),)
+
+
+class PriceListState(Base):
+    """Of the price list as a whole: one row."""
+
+    __tablename__ = "price_list"
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    currency: Mapped[str] = mapped_column(String(16), default="")
+    version: Mapped[int] = mapped_column(Integer, default=0)  # grows with every change: answers are kept by it
+
+
+class Budget(Base):
+    """So much for an account, with all below it, in a period."""
+
+    __tablename__ = "budgets"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    account: Mapped[str] = mapped_column(NAME, index=True)
+    metric: Mapped[str] = mapped_column(String(32))  # cost, gpu_hours, cpu_hours, billing_hours
+    amount: Mapped[str] = mapped_column(String(32))  # a decimal number, of the currency or in hours
+    from_s: Mapped[int] = mapped_column(BigInteger)
+    until_s: Mapped[int] = mapped_column(BigInteger)  # excluded
+    thresholds: Mapped[list[int]] = mapped_column(JSON, default=list)  # in percent, the lowest first
+    watchers: Mapped[list[str]] = mapped_column(JSON, default=list)  # mail addresses
+    note: Mapped[str] = mapped_column(Text, default="")
+    edition: Mapped[int] = mapped_column(Integer, default=1)  # a new one when what is measured changes
+    created_s: Mapped[int] = mapped_column(BigInteger)
+    created_by: Mapped[str] = mapped_column(NAME)
+    ended_s: Mapped[int | None] = mapped_column(BigInteger)  # by a person, before its time
+    ended_by: Mapped[str | None] = mapped_column(NAME)
+
+
+class BudgetNotice(Base):
+    """A threshold of a budget that was reached: told once, whoever finds it."""
+
+    __tablename__ = "budget_notices"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    budget_id: Mapped[str] = mapped_column(String(32), index=True)
+    edition: Mapped[int] = mapped_column(Integer)
+    threshold: Mapped[int] = mapped_column(Integer)  # in percent
+    used: Mapped[float] = mapped_column()  # when it was found
+    reached_s: Mapped[int] = mapped_column(BigInteger)
+    state: Mapped[str] = mapped_column(String(16))  # sending, told, failed, nobody (to be told), passed (with a higher)
+    tries: Mapped[int] = mapped_column(Integer, default=0)
+    retry_s: Mapped[int | None] = mapped_column(BigInteger)  # when what failed is tried again
+    mails: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)  # to whom, how it went, why
+    __table_args__ = (UniqueConstraint("budget_id", "edition", "threshold"),)

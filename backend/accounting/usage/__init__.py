@@ -3,9 +3,10 @@
 from backend.accounting.usage.catalogue import CATALOGUE, JOB_SIZES, TIME, Catalogue, Dimension, Metric
 from backend.accounting.usage.drill import ORDERS, Cell, JobRows
 from backend.accounting.usage.engine import Usage
+from backend.accounting.usage.prices import GPU, PRICED, Price, PriceList, Prices
 from backend.accounting.usage.question import Answer, BadQuestion, Definitions, Question, Scope
 
 __all__ = [
-    "CATALOGUE", "JOB_SIZES", "ORDERS", "TIME", "Answer", "BadQuestion", "Catalogue", "Cell", "Definitions",
-    "Dimension", "JobRows", "Metric", "Question", "Scope", "Usage",
+    "CATALOGUE", "GPU", "JOB_SIZES", "ORDERS", "PRICED", "TIME", "Answer", "BadQuestion", "Catalogue", "Cell",
+    "Definitions", "Dimension", "JobRows", "Metric", "Price", "PriceList", "Prices", "Question", "Scope", "Usage",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from backend.accounting.model import JOBS
 from backend.accounting.usage.atoms import KEY, Sql, atoms, attempts, of_each, pieces_sql, quoted
 from backend.accounting.usage.capacity import Shares
 from backend.accounting.usage.catalogue import TIME
+from backend.accounting.usage.costs import COST, NARROWED_BY, Rates
 from backend.accounting.usage.filters import cell_condition, of_atoms, of_jobs
 from backend.accounting.usage.formulas import FORMULAS, QUANTILES, SHARES, Formula, raws_of
 from backend.accounting.usage.groups import Rows, window_condition
@@ -75,6 +76,11 @@ class Drill:
     question: Question
     cell: Mapping[str, str | None]  # its dimensions but those of time
     rows: Rows
+    rates: Rates | None = None  # where cost is asked for
+
+    @property
+    def priced(self) -> bool:
+        return self.rates is not None and self.rates.known
 
     @property
     def raws(self) -> tuple[str, ...]:
@@ -93,18 +99,28 @@ class Drill:
         typed = {name: value for name, value in self.cell.items() if name == "gpu_type"}
         conditions = [window, self.rows.of_detail(), cell_condition(plain, of_jobs)]
         after = [self.rows.of_types(), cell_condition(typed, of_atoms)]
-        pieces = pieces_sql("drill", [(0, piece.bucket_s, piece.from_s, piece.to_s)])
-        by_type = bool(typed) or self.rows.typed
+        cuts = [(piece.from_s, piece.to_s)]
+        if self.rates is not None and self.priced:
+            cuts = [(each.from_s, each.to_s) for each in self.rates.pieces]
+        # Counted once in all pieces: the bucket of each begins with the window.
+        pieces = pieces_sql("drill", [(at, piece.bucket_s, *cut) for at, cut in enumerate(cuts)])
+        by_type = bool(typed) or self.rows.typed or self.priced
         columns = tuple(dict.fromkeys((*KEY, *extra, *(["gpu_type"] if by_type else []))))
         rows = " AND ".join(f"({each.text})" for each in conditions)
         values: dict[str, Any] = dict(pieces.values)
         for each in (*conditions, *after):
             values |= each.values
         if by_type:
+            if self.priced:
+                columns = tuple(dict.fromkeys((*columns, *NARROWED_BY)))
             text = atoms("jobs", columns, self.raws, rows=rows, pieces=pieces.text, definitions=question.definitions)
             keys = ", ".join(quoted(name) for name in dict.fromkeys((*KEY, *extra)))
             sums = "".join(f", sum({raw})::BIGINT AS {raw}" for raw in self.raws)
             condition = " AND ".join(each.text for each in after)
+            if self.rates is not None and self.priced:
+                with_cost = self.rates.joined(text, ", ".join(f"a.{quoted(name)}" for name in (*columns, *self.raws)))
+                text, values = with_cost.text, values | dict(with_cost.values)
+                sums += ", sum(cost) AS cost"
             summed = f"SELECT {keys}{sums} FROM ({text}) WHERE {condition} GROUP BY {keys}"
         else:
             summed = of_each(
@@ -113,12 +129,18 @@ class Drill:
         if "jobs" in self.raws and question.definitions == "carme":
             summed = self._with_jobs_of_many_rows(summed, rows, pieces.text)
         something = " OR ".join(f"{raw} <> 0" for raw in self.raws) or "false"
-        return Sql(f"SELECT * FROM ({summed}) WHERE {something}", values)
+        no_cost = ", NULL::DOUBLE AS cost" if self.rates is not None and not self.priced else ""
+        return Sql(f"SELECT *{no_cost} FROM ({summed}) WHERE {something}", values)
 
     def _with_jobs_of_many_rows(self, summed: str, rows: str, pieces: str) -> str:
         """A job of several attempts or components is counted on the first of them that is there."""
         columns = (*KEY, "origin_s", "het_job_id", "attempt", "last_attempt")
-        some = f"({rows}) AND (attempt > 1 OR NOT last_attempt OR het_job_id IS NOT NULL)"
+        # Of GPUs of several types only hours are split: as a job it is one of the mix.
+        typed = {name: value for name, value in self.cell.items() if name == "gpu_type"}
+        some = (
+            f"({rows}) AND {self.rows.of_types(of_jobs).text} AND {cell_condition(typed, of_jobs).text} "
+            "AND (attempt > 1 OR NOT last_attempt OR het_job_id IS NOT NULL)"
+        )
         many = f"""
             SELECT b.cluster, b.job_id, b.submit_s, 1 AS extra
             FROM ({attempts("jobs", columns, some)}) b JOIN {pieces} p
@@ -201,6 +223,8 @@ class Drill:
                 share = QUANTILES[metric]
                 text = f"SELECT quantile_cont(wait_s, {share}) FROM contributions WHERE waits <> 0"
                 figures[metric] = first_row(con, text)[0]
+            elif metric == COST and self.priced:
+                figures[metric] = float(first_row(con, "SELECT coalesce(sum(cost), 0) FROM contributions")[0])
             else:
                 figures[metric] = None
         return figures
@@ -212,4 +236,6 @@ def _own_value(metric: str, of: str) -> str:
         return FORMULAS[metric].sql(of)
     if metric in SHARES:
         return Formula({SHARES[metric][0]: 1}, per=3600).sql(of)
+    if metric == COST:
+        return f"{of}cost"
     return f"CASE WHEN {of}waits <> 0 THEN {of}wait_s::DOUBLE END" if raws_of(metric) else "NULL::DOUBLE"

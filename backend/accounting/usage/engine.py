@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from backend.accounting.usage import capacity, lookup, notes
+from backend.accounting.usage import capacity, costs, lookup, notes
 from backend.accounting.usage.atoms import quoted
 from backend.accounting.usage.cache import Cache
 from backend.accounting.usage.capacity import Shares
@@ -22,6 +22,7 @@ from backend.accounting.usage.filters import AccountTree
 from backend.accounting.usage.formulas import FORMULAS, OVERLAPPING, QUANTILES, SHARES
 from backend.accounting.usage.groups import Rows, make_groups
 from backend.accounting.usage.plan import Plan, check, plan
+from backend.accounting.usage.prices import NoPrices, Prices
 from backend.accounting.usage.question import Answer, BadQuestion, Question, Scope
 from backend.accounting.usage.source import Source, first_row
 
@@ -35,11 +36,14 @@ class Usage:
     Methods raise BadQuestion for what makes no sense, whoever asks.
     """
 
-    def __init__(self, warehouse: Source, zone: str, cache_bytes: int = 64 * 2**20) -> None:
-        """`zone`: the site's, for those who ask without one of their own."""
+    def __init__(
+        self, warehouse: Source, zone: str, cache_bytes: int = 64 * 2**20, prices: Prices | None = None
+    ) -> None:
+        """`zone`: the site's, for those who ask without one of their own. `prices`: none, nothing has a cost."""
         self.warehouse = warehouse
         self.zone = zone
-        self._answers: Cache[tuple[Question, Scope], Answer] = Cache(cache_bytes)
+        self.prices: Prices = prices or NoPrices()
+        self._answers: Cache[tuple[Question, Scope, int], Answer] = Cache(cache_bytes)
         self._trees: Cache[str, AccountTree] = Cache(2**20)
 
     def catalogue(self) -> Catalogue:
@@ -50,9 +54,17 @@ class Usage:
         question = check(question)
         self.warehouse.refresh()
         generation = self.warehouse.generation
+        if costs.COST in question.metrics:
+            prices = self.prices.current()
+            return self._answers.get(
+                generation,
+                (question, scope, prices.version),
+                lambda: costs.answer(self.ask, question, scope, prices),
+                lambda answer: answer.table.nbytes,
+            )
         return self._answers.get(
             generation,
-            (question, scope),
+            (question, scope, 0),
             lambda: self._answer(question, scope, generation),
             lambda answer: answer.table.nbytes,
         )
@@ -100,10 +112,13 @@ class Usage:
             raise BadQuestion("order", f"Order jobs by one of the metrics, or by one of {', '.join(ORDERS)}.")
         narrowed = narrow(question, cell)
         names = {name: None if value is None else str(value) for name, value in cell.items() if name not in TIME}
+        rates = None
+        if costs.COST in question.metrics:
+            rates = costs.rates_of(self.ask, narrowed, scope, self.prices.current())
         self.warehouse.refresh()
         generation = self.warehouse.generation
         with self.warehouse.cursor() as con:
-            yield con, Drill(narrowed, names, Rows(scope, question.where, self._tree(con, generation)))
+            yield con, Drill(narrowed, names, Rows(scope, question.where, self._tree(con, generation)), rates)
 
     def values(self, dimension: str, scope: Scope, prefix: str = "", limit: int = 50) -> list[str]:
         """What a dimension's filter can be, of jobs in the scope: those that begin so (in any case), by name."""

@@ -70,10 +70,11 @@ FORMULAS = {
 QUANTILES = {"wait_median_s": 0.5, "wait_p90_s": 0.9}
 # A share of what the cluster had: the raw sum, and the TRES of the capacity table.
 SHARES = {"utilisation": ("cpu_s", "cpu"), "gpu_utilisation": ("gpu_s", "gres/gpu")}
+# What has a price: see `prices`.
+PRICED_RAWS = ("cpu_s", "mem_mb_s", "node_s", "billing_s", "gpu_s")
 # Why a figure is not there, whatever is asked.
 UNAVAILABLE = {
     "gpu_efficiency": "Slurm's accounting does not hold how busy GPUs were.",
-    "cost": "There is no price list, so nothing has a cost.",
 }
 # Not the sum over stretches of time: what is there in two of them counts in both.
 OVERLAPPING = frozenset({"jobs", "attempts"})
@@ -85,4 +86,6 @@ def raws_of(metric: str) -> tuple[str, ...]:
         return FORMULAS[metric].raws
     if metric in SHARES:
         return (SHARES[metric][0],)
+    if metric == "cost":
+        return PRICED_RAWS
     return ("wait_s", "waits") if metric in QUANTILES else ()

@@ -11,5 +11,5 @@ branch_labels = None
 depends_on = None
 
 
-def upgrade() -> None:
+def upgrade() -> None:  # noqa: PLR0915 - as many as there are tables
     ${upgrades if upgrades else "pass"}
