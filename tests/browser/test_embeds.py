@@ -203,9 +203,17 @@ def test_it_follows_the_reader_s_system_while_it_is_open(page: Page, house: Hous
     page.emulate_media(color_scheme="light")
     page.goto(wiki.origin + wiki.put(script(house, make(house, wiki))))
     expect(shown(page).locator(".chart canvas").first).to_be_visible()
-    with page.expect_response(lambda answer: "theme=dark" in answer.url):
-        page.emulate_media(color_scheme="dark")
-    expect(page.frame_locator("iframe").locator(".chart canvas").first).to_be_visible()
+    frame = page.frame_locator("iframe")
+    frame.get_by_text("How it is counted").click()
+    kept = "[[...Bokeh.index].length, Bokeh.documents.length]"
+    first = page.frames[1].evaluate(kept)
+    for scheme in ("dark", "light", "dark"):
+        with page.expect_response(lambda answer, scheme=scheme: f"theme={scheme}" in answer.url):
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.wait_for_timeout(500)
+        expect(frame.locator(".chart canvas").first).to_be_visible()
+        expect(frame.get_by_text("Allocated CPUs")).to_be_visible()  # what was unfolded stays so
+    assert page.frames[1].evaluate(kept) == first  # charts that were drawn before are gone
 
 
 def test_another_site_gets_no_frame_and_reads_nothing(page: Page, house: House, wiki: Wiki) -> None:

@@ -74,7 +74,20 @@ function gone(words) {
   main.replaceChildren(node("p", {class: "gone", role: "status"}, words))
 }
 
+let drawn = null // the views of the chart that stands here
+
+/** Bokeh keeps every document it has drawn until it is told. */
+function drop(views) {
+  if (!views) return
+  const {document} = views.roots[0].model
+  views.clear()
+  document.clear()
+  const at = Bokeh.documents.indexOf(document)
+  if (at >= 0) Bokeh.documents.splice(at, 1)
+}
+
 async function draw(figures) {
+  const unfolded = new Set([...main.querySelectorAll("details[open] > summary")].map((each) => each.textContent))
   const parts = [node("h1", {}, figures.title)]
   parts.push(node("p", {class: "quiet"}, `${figures.asked} · ${figures.window}`))
   const sums = figures.totals.map((each) => [node("dt", {}, each.name), node("dd", {}, each.text)])
@@ -97,10 +110,17 @@ async function draw(figures) {
     parts.push(node("details", {}, node("summary", {}, "How it is counted"), node("dl", {}, ...said)))
   }
   parts.push(node("p", {class: "quiet"}, freshness(figures)))
+  for (const each of parts) {
+    if (each.localName === "details") each.open = unfolded.has(each.firstChild.textContent)
+  }
+  drop(drawn)
+  drawn = null
   main.replaceChildren(...parts)
   if (place) {
     try {
-      await Bokeh.embed.embed_item(figures.chart.item, place)
+      const views = await Bokeh.embed.embed_item(figures.chart.item, place)
+      if (place.isConnected) drawn = views
+      else drop(views) // another answer was faster
     } catch (error) {
       console.error(error)
       place.remove()
