@@ -112,7 +112,11 @@ def billing_jobs(usage: Usage, since_s: int, until_s: int, zone: str, most_rows:
     made = Made("Accounting by job", Scope(everything=True), int(time.time()), "none", most_rows)
     with tempfile.TemporaryDirectory(prefix="carme-") as spill, usage.job_reader(question, made.scope) as attempts:
         # A connection of its own: the rows of one job are brought together from a stream.
-        limits = {"memory_limit": f"{GROUPING_MB}MB", "threads": 2, "temp_directory": spill}
+        limits: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": f"{GROUPING_MB}MB",
+            "threads": 2,
+            "temp_directory": spill,
+        }
         con = duckdb.connect(config=limits)
         con.execute("SET enable_progress_bar = false")  # a stream that is read would show one on standard output
         try:
