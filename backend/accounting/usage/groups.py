@@ -47,10 +47,10 @@ class Rows:
         asked = filter_condition(plain, self.tree, of_jobs)
         return Sql(f"{scope.text} AND {asked.text}", {**scope.values, **asked.values})
 
-    def of_types(self) -> Sql:
+    def of_types(self, column: Column = of_atoms) -> Sql:
         """After attempts are split by type of GPU."""
         typed = tuple(each for each in self.where if each[0] == "gpu_type")
-        return filter_condition(typed, self.tree, of_atoms, prefix="typed")
+        return filter_condition(typed, self.tree, column, prefix="typed")
 
     @property
     def typed(self) -> bool:
