@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from backend.accounting.sacct.columns import Columns, UnknownColumns, columns_of, is_header
 
-CHUNK_BYTES = 16 << 20  # at a time: some ten thousand lines
+CHUNK_BYTES = 8 << 20  # at a time: some ten thousand lines
 
 Ints = npt.NDArray[np.int64]
 _STEP = r"^[^|]*\."  # 123.batch, 123_4.0, 123+1.extern
