@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from backend.accounting.sync import SyncBusy, sync_once, warehouse_folder
+from backend.accounting.usage import Usage
+from backend.accounting.usage.question import Question, Scope
 from backend.accounting.warehouse import ClusterState, Warehouse
 from backend.cluster import SnapshotWriter
 from backend.cluster.model import JOBS as QUEUE
@@ -21,7 +23,8 @@ from backend.cluster.model import SCHEMAS
 from backend.store import Database as Store
 from backend.store.models import Session
 from config import Settings, load_settings
-from tests.cluster.slurmdbd import Database, database
+from tests.cluster.slurmdbd import RELEASES, Database, database
+from tests.cluster.test_accounting_schemas import fill
 from tests.harness import Cluster
 from tests.harness.console import ROOT, clean_environment, toml
 from tests.unit.cluster_kit import job_row
@@ -185,6 +188,32 @@ def test_new_names_are_known_at_once(books: Books) -> None:
     assert books.ask('select "user", account, qos, gpu_type from jobs where job_id = 2') == [
         ("zoe", "astro", "new", "b200")
     ]
+
+
+@pytest.fixture(scope="module")
+def figures() -> dict[str, dict[str, Any]]:
+    """Figures by release, as they are found."""
+    return {}
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_same_jobs_in_the_schema_of_each_release_give_the_same_figures(
+    cluster: Cluster, tmp_path: Path, release: str, figures: dict[str, dict[str, Any]]
+) -> None:
+    with database(cluster, release) as db:
+        fill(db)
+        books = Books(tmp_path, db)
+        assert books.sync() == {}
+        metrics = ("cpu_hours", "gpu_hours", "node_hours", "mem_gb_hours", "billing_hours", "jobs", "attempts")
+        question = Question(metrics, since_s=0, until_s=4000, by=("user", "account", "state"))
+        warehouse = Warehouse(warehouse_folder(books.settings))
+        answer = Usage(warehouse, "Europe/Berlin").ask(question, Scope(everything=True))
+        figures[release] = {"totals": answer.totals, "rows": answer.table.to_pylist()}
+        warehouse.close()
+        books.store.close()
+    first = next(iter(figures.values()))
+    assert first["totals"]["cpu_hours"] and first["totals"]["gpu_hours"]
+    assert figures[release] == first
 
 
 # What changes later
