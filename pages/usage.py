@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 from weakref import WeakValueDictionary
 
 import pyarrow.compute as pc
 
 from backend.accounting.usage import CATALOGUE, TIME, BadQuestion
-from backend.accounting.warehouse import WarehouseState, WarehouseUnusable
+from backend.accounting.warehouse import ClusterState, WarehouseState, WarehouseUnusable
 from backend.identity import Viewer
 from backend.services import Services
 from pages.parts.charts.look import Look
@@ -81,8 +82,17 @@ def seen_s(state: WarehouseState) -> int | None:
 
 def accounts(services: Services, _viewer: Viewer | None) -> Message:
     """How far the accounts are known, and what can be asked; the same for everybody."""
-    services.warehouse.refresh()
+    words = ""
+    try:
+        services.warehouse.refresh()
+    except WarehouseUnusable as error:
+        words = str(error)
     state = services.warehouse.state
+    known = dict(state.clusters)
+    if words:  # also where nothing was read before: there are accounts, and nobody knows what is in them
+        now_s = int(time.time())
+        told = known or {services.snapshots.current.cluster: ClusterState()}
+        known = {name: replace(each, error=words, error_since_s=now_s) for name, each in told.items()}
     return {
         "generation": services.warehouse.generation,
         "as_of_s": seen_s(state),
@@ -98,7 +108,7 @@ def accounts(services: Services, _viewer: Viewer | None) -> Message:
                 "rows": each.rows + each.open_rows,
                 "purged_before_s": each.purged_before_s,
             }
-            for name, each in sorted(state.clusters.items())
+            for name, each in sorted(known.items())
         ],
         "source": services.settings.accounting.source,
         "scheduler": services.settings.scheduler.kind,

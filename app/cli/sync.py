@@ -46,6 +46,7 @@ def run(options: argparse.Namespace) -> int:
                 settings, services.db, rebuild=options.rebuild, stop=stop, progress=_Progress(show=sys.stderr.isatty())
             )
             warehouse = Warehouse(warehouse_folder(settings), settings.accounting.memory_mb)
+            warehouse.refresh()
         except (NothingToSync, WarehouseUnusable) as error:
             raise Failed(str(error)) from error
         except SyncBusy as error:

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from backend.accounting.warehouse import WarehouseUnusable
 from backend.identity import Viewer
 from backend.services import Services
 from pages.parts.topics import Message, Topic, difference, to_json
@@ -50,6 +51,7 @@ class Room:
     marks: tuple[Any, ...] = ()
     full: str = ""  # the message for one who has nothing yet
     left_s: float = 0.0
+    wrong: str = ""  # why it could not be made the last time
     making: asyncio.Future[None] | None = None
 
 
@@ -60,6 +62,7 @@ class Look:
         self._services = services
         self._slower: dict[str, Any] = {}
         self._next_s = 0.0
+        self._unusable = ""
 
     def hurry(self) -> None:
         """Somebody has just changed a session: don't wait with the database."""
@@ -77,13 +80,24 @@ class Look:
         now = time.monotonic()
         if now >= self._next_s:
             self._next_s = now + SLOWER_S
-            self._services.warehouse.refresh()
             self._slower = {
                 "sessions": self._services.sessions.version(),
                 "news": self._news_changed(),
-                "accounts": self._services.warehouse.generation,
+                "accounts": self._accounts(),
             }
         return {**marks, **self._slower}
+
+    def _accounts(self) -> tuple[int, str]:
+        """The generation, and why there is no newer one: accounts that can't be read hold up nothing else."""
+        words = ""
+        try:
+            self._services.warehouse.refresh()
+        except WarehouseUnusable as error:
+            words = str(error)
+            if words != self._unusable:
+                log.error("the accounts can't be read: %s", words)
+        self._unusable = words
+        return self._services.warehouse.generation, words
 
     def _news_changed(self) -> int | None:
         try:
@@ -169,12 +183,17 @@ class Live:
     # -- the poll -------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
+        failed = ""
         while True:
             began = time.monotonic()
             try:
                 await self.poll()
-            except Exception:  # the pages of everybody hang on this loop
-                log.exception("live data could not be prepared")
+            except Exception as error:  # the pages of everybody hang on this loop
+                if failed != repr(error):  # a lasting failure is logged once
+                    log.exception("live data could not be prepared")
+                failed = repr(error)
+            else:
+                failed = ""
             await asyncio.sleep(max(0.02, self.every_s - (time.monotonic() - began)))
 
     async def poll(self) -> None:
@@ -190,9 +209,12 @@ class Live:
                 continue
             try:
                 text = await self._make(room)
-            except Exception:  # one topic must not silence the others
-                log.exception("topic %s could not be prepared", room.topic.name)
+            except Exception as error:  # one topic must not silence the others
+                if room.wrong != repr(error):  # ten times a second would fill the log
+                    log.exception("topic %s could not be prepared", room.topic.name)
+                room.wrong = repr(error)
                 continue
+            room.wrong = ""
             if text:
                 for seat in room.seats:
                     posts.setdefault(seat, []).append(text)

@@ -203,6 +203,7 @@ def _loaded(folder: Path) -> bool:
 
     try:
         warehouse = Warehouse(folder)
+        warehouse.refresh()
     except WarehouseUnusable:
         return False
     state = warehouse.state.clusters.get(NAME)

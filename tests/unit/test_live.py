@@ -182,3 +182,32 @@ async def test_what_a_page_has_and_the_difference_make_what_is_new(old: dict[str
     if change is not None:
         seat.send(to_json([{"t": "x", "v": "2", "from": "1", **change}]))
     assert seat.topics["x"] == new
+
+
+async def test_accounts_that_cant_be_read_hold_up_no_page_and_say_why(world: World, live: Live) -> None:
+    folder = world.services.settings.instance.data_dir / "accounting"
+    folder.mkdir()
+    (folder / "manifest.json").write_text("{")
+    seat = Sitter()
+    await live.watch(seat, ["home", "usage"], {})
+    await live.poll()
+    assert seat.topics["home"]["totals"]["nodes"] == 2
+    (cluster,) = seat.topics["usage"]["clusters"]
+    assert "manifest.json" in cluster["error"] and cluster["synced_s"] is None
+    (folder / "manifest.json").unlink()
+    live.look.hurry()
+    await live.poll()
+    assert seat.topics["usage"]["clusters"] == []
+
+
+async def test_a_topic_that_keeps_failing_is_logged_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(_services: Services, _viewer: object) -> dict[str, Any]:
+        raise OSError("the disk is gone")
+
+    poller = Live(world.services, [Topic("broken", broken, ("jobs",))], every_s=3600)
+    await poller.watch(Sitter(), ["broken"], {})
+    caplog.clear()
+    for _ in range(3):
+        await poller.poll()
+    await poller.stop()
+    assert [record.message for record in caplog.records] == ["topic broken could not be prepared"]

@@ -280,10 +280,43 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
         pass
 
 
-def test_a_manifest_that_cant_be_read_is_named(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(WarehouseUnusable, match=r"manifest\.json"):
-        Warehouse(tmp_path)
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": 1}', '{"format": 1, "columns": [], "jobs": [{}]}'])
+def test_a_manifest_that_cant_be_read_is_named_each_time_and_keeps_nothing_from_starting(
+    tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    warehouse = Warehouse(tmp_path)
+    for _ in range(2):
+        with pytest.raises(WarehouseUnusable, match=r"manifest\.json"):
+            warehouse.refresh()
+
+
+def test_accounts_whose_files_are_gone_are_never_taken_for_empty_ones(tmp_path: Path) -> None:
+    put(tmp_path, job(1))
+    for path in tmp_path.glob("jobs/*/*.parquet"):
+        path.unlink()
+    warehouse = Warehouse(tmp_path)
+    for _ in range(2):
+        with pytest.raises(WarehouseUnusable):
+            warehouse.refresh()
+
+
+def test_a_file_that_goes_while_it_is_asked_is_told(tmp_path: Path) -> None:
+    put(tmp_path, job(1))
+    warehouse = Warehouse(tmp_path)
+    for path in tmp_path.glob("jobs/*/*.parquet"):
+        path.unlink()
+    with pytest.raises(WarehouseUnusable), warehouse.cursor() as cursor:
+        cursor.sql("select sum(cpus) from jobs").fetchall()
+
+
+def test_a_damaged_file_is_told(tmp_path: Path) -> None:
+    put(tmp_path, job(1))
+    for path in tmp_path.glob("jobs/*/*.parquet"):
+        path.write_bytes(b"PAR1 this is none PAR1")
+    warehouse = Warehouse(tmp_path)
+    with pytest.raises(WarehouseUnusable):
+        warehouse.refresh()
 
 
 def test_the_roll_up_is_the_sum_of_the_rows(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def check_accounts(settings: Settings) -> Outcome:
     """Whether the warehouse is fresh."""
     try:
         warehouse = Warehouse(warehouse_folder(settings), settings.accounting.memory_mb)
+        warehouse.refresh()
     except WarehouseUnusable as error:
         return bad(str(error), "Check the folder's owner; carme sync --rebuild makes it anew.")
     clusters = warehouse.state.clusters

@@ -82,6 +82,7 @@ def import_sacct(
 def _only_cluster(folder: Path) -> str:
     warehouse = Warehouse(folder, memory_mb=64)
     try:
+        warehouse.refresh()
         known = sorted(warehouse.state.clusters)
     finally:
         warehouse.close()

@@ -114,12 +114,15 @@ def load(folder: Path) -> Manifest:
         return Manifest()
     except (OSError, ValueError) as error:
         raise WarehouseUnusable(f"{path} can't be read: {error}") from error
-    if found.pop("format", None) != FORMAT:
+    if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
         raise WarehouseUnusable(f"{path} was written by a release of the console that this one doesn't know")
-    found["columns"] = tuple(found["columns"])
-    found["jobs"] = tuple(JobsFile(**file) for file in found["jobs"])
-    found["clusters"] = {name: ClusterState(**state) for name, state in found["clusters"].items()}
-    return Manifest(**found)
+    try:
+        found["columns"] = tuple(found["columns"])
+        found["jobs"] = tuple(JobsFile(**file) for file in found["jobs"])
+        found["clusters"] = {name: ClusterState(**state) for name, state in found["clusters"].items()}
+        return Manifest(**found)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise WarehouseUnusable(f"{path} is damaged: {error!r}") from error
 
 
 def save(folder: Path, before: Manifest, new: Manifest) -> Manifest:

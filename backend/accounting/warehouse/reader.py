@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -32,7 +33,8 @@ class Warehouse:
     """
 
     def __init__(self, folder: Path, memory_mb: int = 1024) -> None:
-        """`folder` may not exist yet. Raises WarehouseUnusable when there is one that can't be read."""
+        """`folder` may not exist yet. One that can't be read is told by `refresh`: damaged accounts keep nothing else
+        of the console from starting."""
         self.folder = folder.absolute()
         self._lock = threading.Lock()
         self._db = duckdb.connect(
@@ -53,7 +55,8 @@ class Warehouse:
         self._schemas: set[int] = set()
         self._manifest = Manifest()
         self._create_views(self._manifest)
-        self.refresh()
+        with contextlib.suppress(manifests.WarehouseUnusable):  # said again each time it is asked
+            self.refresh()
 
     @staticmethod
     def write(folder: Path, zone: str, wait_s: float = 60.0) -> Writer:
@@ -83,7 +86,7 @@ class Warehouse:
     def refresh(self) -> bool:
         """Go on to the newest generation. Cheap when there is none; True when there was.
 
-        Raises WarehouseUnusable; the generation known so far stays in use.
+        Raises WarehouseUnusable, each time until it can be read; the generation known so far stays in use.
         """
         with self._lock:
             try:
@@ -96,19 +99,20 @@ class Warehouse:
             if seen == self._seen:
                 return False
             new = manifests.load(self.folder)
+            changed = new.generation != self._manifest.generation
+            if changed:
+                self._create_views(new)
+                self._manifest = new
+                self._drop_unused()
             self._seen = seen
-            if new.generation == self._manifest.generation:
-                return False
-            self._create_views(new)
-            self._manifest = new
-            self._drop_unused()
-            return True
+            return changed
 
     @contextmanager
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection on one generation, the newest this object knows: what is read with it fits together.
 
         Don't keep it for longer than a few minutes: a generation's files are removed 15 minutes after the next.
+        Raises WarehouseUnusable where a file is missing or damaged, or the disk is full.
         """
         with self._lock:
             generation = self._manifest.generation
@@ -117,6 +121,8 @@ class Warehouse:
         try:
             connection.execute(f"use {_schema(generation)}")
             yield connection
+        except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+            raise manifests.WarehouseUnusable(f"{self.folder}: {error}") from error
         finally:
             connection.close()
             with self._lock:
