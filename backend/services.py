@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from backend.accounting.budgets import AccountPeople, Budgets, PriceBook
 from backend.accounting.embeds import Embeds
 from backend.accounting.reports import Members, Reports
 from backend.accounting.usage import Usage
@@ -30,6 +31,8 @@ class Services:
     usage: Usage
     reports: Reports
     embeds: Embeds
+    prices: PriceBook
+    budgets: Budgets
 
 
 def open_services(settings: Settings) -> Services:
@@ -45,7 +48,8 @@ def open_services(settings: Settings) -> Services:
     identity = Identity(settings, db, box)
     identity.coordinates_by(Coordinators(snapshots))
     warehouse = Warehouse(settings.instance.data_dir / "accounting", settings.accounting.memory_mb)
-    usage = Usage(warehouse, settings.instance.time_zone)
+    prices = PriceBook(db, settings.instance.time_zone)
+    usage = Usage(warehouse, settings.instance.time_zone, prices=prices)
     return Services(
         settings=settings,
         db=db,
@@ -58,4 +62,6 @@ def open_services(settings: Settings) -> Services:
         usage=usage,
         reports=Reports(settings, db, usage, members=Members(snapshots)),
         embeds=Embeds(settings.embeds, db, box, identity, ask=usage.ask),
+        prices=prices,
+        budgets=Budgets(db, usage, AccountPeople(snapshots, usage)),
     )

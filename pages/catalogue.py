@@ -8,7 +8,7 @@ from typing import Any
 
 from backend.identity import Viewer
 from backend.services import Services
-from pages import cluster, home, jobs, launch, reports, sessions, truth, usage
+from pages import budgets, cluster, home, jobs, launch, reports, sessions, truth, usage
 
 Build = Callable[[Services, Viewer], Any]
 
@@ -38,6 +38,7 @@ PAGES: tuple[Page, ...] = (
     Page("/launch", "Launch", "launch", _ALL, launch.build),
     Page("/sessions", "Sessions", "sessions", _ALL, sessions.build),
     Page("/usage", "Usage", "usage", _ALL, usage.build),
+    Page("/budgets", "Budgets", "budget", _ALL, budgets.build),
     Page("/reports", "Reports", "report", _ALL, reports.build),
     Page("/truth", "Truth", "truth", frozenset({"operator", "admin"}), truth.build),
 )

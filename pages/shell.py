@@ -9,6 +9,7 @@ from panel.io.state import state
 
 from backend.identity import Viewer, policy
 from backend.services import Services
+from pages.budgets import ACTIONS as BUDGETS_ACTIONS
 from pages.cluster import ACTIONS as CLUSTER_ACTIONS
 from pages.cluster import TOPICS as CLUSTER_TOPICS
 from pages.home import TOPICS as HOME_TOPICS
@@ -32,7 +33,7 @@ from pages.usage import TOPICS as USAGE_TOPICS
 TOPICS = (*HOME_TOPICS, *CLUSTER_TOPICS, *LAUNCH_TOPICS, *SESSIONS_TOPICS, *USAGE_TOPICS, *TRUTH_TOPICS)
 ACTIONS: dict[str, Action] = {
     **CLUSTER_ACTIONS, **JOBS_ACTIONS, **LAUNCH_ACTIONS, **SESSIONS_ACTIONS, **USAGE_ACTIONS, **REPORTS_ACTIONS,
-    **EMBEDDING_ACTIONS, **TRUTH_ACTIONS,
+    **EMBEDDING_ACTIONS, **BUDGETS_ACTIONS, **TRUTH_ACTIONS,
 }  # fmt: skip
 FIRST_TOPICS = {
     "home": ("fresh", "home", "mine", "quick"),

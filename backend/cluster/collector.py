@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from backend.accounting.budgets import PriceBook, open_watch
 from backend.accounting.reports import open_runner
 from backend.accounting.sync import Accountant, warehouse_folder
 from backend.accounting.truth import SelfCheck
@@ -114,8 +115,12 @@ def run_collector(settings: Settings) -> None:
         truth = threading.Thread(target=check.run, args=(stop,), name="truth", daemon=True)
         truth.start()
         # As with the truth: a mail server may take its time, and what was begun is told apart at the next start.
-        runner = open_runner(settings, db, Usage(warehouse, settings.instance.time_zone), SnapshotReader(folder))
+        zone = settings.instance.time_zone
+        usage = Usage(warehouse, zone, prices=PriceBook(db, zone))
+        runner = open_runner(settings, db, usage, SnapshotReader(folder))
         threading.Thread(target=runner.run, args=(stop,), name="reports", daemon=True).start()
+        watch = open_watch(settings, db, usage, SnapshotReader(folder))
+        threading.Thread(target=watch.run, args=(stop,), name="budgets", daemon=True).start()
         try:
             Collector(scheduler, folder, partial(session_jobs, db, cluster)).run(stop)
         finally:

@@ -4,6 +4,7 @@ import {Channel} from "./channel.js"
 import {patch} from "./dom.js"
 import {setClock, ticking, now} from "./format.js"
 import {shell, Theme} from "./shell.js"
+import * as budgets from "./budgets.js"
 import * as home from "./home.js"
 import * as cluster from "./cluster.js"
 import * as jobs from "./jobs.js"
@@ -15,7 +16,7 @@ import * as usage from "./usage.js"
 import {goLive} from "./live.js"
 import {announceChanges} from "./notify.js"
 
-const PAGES = {home, cluster, jobs, launch, reports, sessions, usage, truth}
+const PAGES = {budgets, home, cluster, jobs, launch, reports, sessions, usage, truth}
 const AGES_EVERY_MS = 15000
 const CONNECT_MS = 15000 // without a connection for so long, the page says so
 const LOOK_MS = 2000

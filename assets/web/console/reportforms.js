@@ -10,7 +10,7 @@ const pairs = (list) => list.map(([value, label]) => ({value, label}))
 const flip = (list, name) => (list.includes(name) ? list.filter((each) => each !== name) : [...list, name])
 
 /** One dialog: fields from `draw`, a call on submit, problems beside their fields. */
-function form(app, {title, words, send, draw}) {
+export function form(app, {title, words, send, draw}) {
   const own = {busy: false, error: "", problems: {}}
   const submit = async (event) => {
     event.preventDefault()
@@ -39,7 +39,7 @@ function form(app, {title, words, send, draw}) {
   })
 }
 
-const textField = (app, values, name, props) => h("input", {
+export const textField = (app, values, name, props) => h("input", {
   ...props, value: values[name], oninput: (event) => { values[name] = event.target.value },
 })
 
