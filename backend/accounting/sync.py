@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from backend.accounting.dbd import SlurmdbdSource, SourceError
 from backend.accounting.local import LocalSource
@@ -57,27 +58,47 @@ class Accountant:
         self.settings = settings
         self.snapshots = snapshots
         self._db = db
+        self._said: dict[str, str] = {}  # by cluster: what went wrong the last time, which is logged once
+        self._failed = ""
 
     def run(self, stop: threading.Event) -> None:
         """Until told to stop. What goes wrong is said in the warehouse's state, and never the end of it."""
-        source = open_source(self.settings)
-        if source is None:
+        if self.settings.accounting.source == "import":
             return
+        source: Source | None = None
         try:
             while not stop.is_set():
                 began = time.monotonic()
-                self._once(source, stop)
+                source = source or self._opened()
+                if source is not None:
+                    self._once(source, stop)
                 stop.wait(max(1.0, self.settings.accounting.sync_every_s - (time.monotonic() - began)))
         finally:
-            source.close()
+            if source is not None:
+                source.close()
+
+    def _opened(self) -> Source | None:
+        try:
+            return open_source(self.settings)
+        except Exception as error:  # noqa: BLE001 - logged there, and tried again the next round
+            self._note(error)
+            return None
 
     def _once(self, source: Source, stop: threading.Event) -> None:
         try:
             self.sync(source, stop)
         except SyncBusy:
             log.info("the accounts are being brought up to date by another process")
-        except Exception:  # a defect here must not end the pages' live view
+        except Exception as error:  # noqa: BLE001 - logged there; a defect must not end the loop
+            self._note(error)
+        else:
+            self._failed = ""
+
+    def _note(self, error: Exception) -> None:
+        """Every round meets a lasting failure: it is logged once."""
+        if self._failed != repr(error):
             log.exception("the accounts could not be brought up to date")
+        self._failed = repr(error)
 
     def sync(
         self,
@@ -108,21 +129,29 @@ class Accountant:
                 for cluster in source.clusters():
                     try:
                         source.bring(cluster, turn)
-                    except (SourceError, WarehouseBusy, WarehouseUnusable) as error:
+                    except (SourceError, WarehouseBusy, WarehouseUnusable, OSError) as error:
                         errors[cluster] = str(error)
+                    except SQLAlchemyError as error:
+                        errors[cluster] = f"The console's database can't be asked: {error}".partition("\n")[0]
             except SourceError as error:
                 errors |= dict.fromkeys(self._blamed(source, warehouse) or [""], str(error))
             except Stopped:
                 pass
             finally:
-                for cluster, words in errors.items():
-                    self._tell(turn, source, cluster, words)
-                warehouse.close()
+                try:
+                    for cluster, words in errors.items():
+                        self._tell(turn, source, cluster, words)
+                finally:
+                    self._said = errors
+                    warehouse.close()
         return errors
 
     def _blamed(self, source: Source, warehouse: Warehouse) -> list[str]:
         """The clusters whose accounts stand still when the source as a whole can't be read."""
-        warehouse.refresh()
+        try:
+            warehouse.refresh()
+        except WarehouseUnusable as error:
+            log.warning("accounts: %s", error)
         known = [name for name, state in warehouse.state.clusters.items() if state.source == source.name]
         if known:
             return known
@@ -132,16 +161,19 @@ class Accountant:
 
     def _tell(self, turn: Round, source: Source, cluster: str, words: str) -> None:
         """Write down why a cluster's accounts stand still, once."""
-        log.warning("accounts of %s: %s", cluster or source.name, words)
-        if not cluster or turn.state(cluster).error == words:
-            return
-        since_s = turn.state(cluster).error_since_s or int(time.time())
+        said = self._said.get(cluster) == words
+        if not said:
+            log.warning("accounts of %s: %s", cluster or source.name, words)
         try:
+            if not cluster or turn.state(cluster).error == words:
+                return
+            since_s = turn.state(cluster).error_since_s or int(time.time())
             with Warehouse.write(turn.warehouse.folder, turn.zone, wait_s=5.0) as writer:
                 writer.set_state(cluster, source=source.name, error=words, error_since_s=since_s)
                 writer.commit()
         except (WarehouseBusy, WarehouseUnusable) as error:
-            log.warning("accounts of %s: %s", cluster, error)
+            if not said:
+                log.warning("accounts of %s: %s", cluster, error)
 
     def _queue(self, cluster: str) -> Queue | None:
         self.snapshots.refresh()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from backend.accounting import local
 from backend.accounting.dbd import SourceError
@@ -76,9 +77,7 @@ def test_this_machines_jobs_have_accounts(settings: Settings, store: Database, l
     ]
 
 
-def test_what_the_supervisor_forgets_is_kept(
-    settings: Settings, store: Database, ledger: list[dict[str, Any]]
-) -> None:
+def test_what_the_supervisor_forgets_is_kept(settings: Settings, store: Database, ledger: list[dict[str, Any]]) -> None:
     ledger.append({**JOB, "state": "FAILED", "end_s": 1100.0, "exit_code": "3:0"})
     sync_once(settings, store)
     ledger.clear()
@@ -145,6 +144,79 @@ def test_a_defect_in_a_source_does_not_end_the_loop(settings: Settings, store: D
     accountant = Accountant(settings, SnapshotReader(settings.instance.data_dir / "snapshot"), store)
     accountant._once(Defect(), stop)
     assert calls == [1]
+
+
+def accountant_of(settings: Settings, store: Database) -> Accountant:
+    return Accountant(settings, SnapshotReader(settings.instance.data_dir / "snapshot"), store)
+
+
+class Failing:
+    """Two clusters, each of which raises its error."""
+
+    name = "local"
+
+    def __init__(self, **errors: Exception) -> None:
+        self.errors = errors
+
+    def clusters(self) -> Sequence[str]:
+        return tuple(self.errors)
+
+    def bring(self, cluster: str, turn: Round) -> None:
+        raise self.errors[cluster]
+
+    def close(self) -> None: ...
+
+
+def test_a_source_that_cant_be_opened_yet_is_tried_again(
+    settings: Settings, store: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop, tries = threading.Event(), []
+
+    def opened(_settings: Settings) -> Failing:
+        tries.append(1)
+        if len(tries) < 3:
+            raise KeyError("no such uid")
+        stop.set()
+        return Failing()
+
+    monkeypatch.setattr("backend.accounting.sync.open_source", opened)
+    monkeypatch.setattr(stop, "wait", lambda _s: False)
+    accountant_of(settings, store).run(stop)
+    assert len(tries) == 3
+    assert len(caplog.records) == 1
+
+
+def test_the_consoles_database_or_a_disk_that_is_away_is_told_of_each_cluster(
+    settings: Settings, store: Database
+) -> None:
+    away = Failing(one=OperationalError("select", {}, Exception("gone")), two=OSError("No space left on device"))
+    errors = accountant_of(settings, store).sync(away, threading.Event())
+    assert "database" in errors["one"] and errors["two"] == "No space left on device"
+
+
+def test_a_damaged_warehouse_is_logged_once_whatever_the_source_says(
+    settings: Settings, store: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = warehouse_folder(settings)
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{")
+    accountant = accountant_of(settings, store)
+    for source in (Failing(one=SourceError("away")), Failing(one=SourceError("away"))):
+        accountant._once(source, threading.Event())
+    words = [record.getMessage() for record in caplog.records]
+    assert len(words) == 2 and "away" in words[0] and "manifest.json" in words[1]
+
+
+def test_a_failure_that_lasts_is_logged_once(
+    settings: Settings, store: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    accountant = accountant_of(settings, store)
+    for _ in range(3):
+        accountant._once(Failing(one=SourceError("away"), two=SourceError("away")), threading.Event())
+    assert len([record for record in caplog.records if "away" in record.getMessage()]) == 2
+    for _ in range(3):
+        accountant._once(Failing(one=KeyError("a defect")), threading.Event())
+    assert len([record for record in caplog.records if "up to date" in record.getMessage()]) == 1
 
 
 def test_with_accounts_by_import_there_is_nothing_to_sync(tmp_path: Path, store: Database) -> None:
@@ -222,5 +294,3 @@ def test_whoever_stops_listening_ends_the_fetching() -> None:
     next(items)
     items.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before
-
-
