@@ -23,6 +23,12 @@ from config import load_settings
 ROOT = Path(__file__).parents[2]
 
 
+def hear_all_signals() -> None:
+    """As started from a terminal, also where the tests run in the background or under nohup."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Serve:
     """`carme serve` with a data folder of its own; what it says goes to a file."""
 
@@ -39,6 +45,7 @@ class Serve:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "app.cli", "serve", *arguments],
                 cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                preexec_fn=hear_all_signals,  # noqa: PLW1509 - no lock is held there
             )  # fmt: skip
         return self.process
 
