@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import re
 import smtplib
@@ -71,8 +72,14 @@ class Mailer:
         if not 1 <= len(recipients) <= MOST_RECIPIENTS:
             raise BadMail(f"A mail needs 1 to {MOST_RECIPIENTS} addresses.")
         message = self._message(recipients, subject, text, tuple(attachments))
-        with self._connected() as server:
+        server = self._connected()
+        try:
             self._hand_over(server, message, recipients)
+        finally:
+            # What became of the mail is known by now: how the server says goodbye changes nothing.
+            with contextlib.suppress(OSError, smtplib.SMTPException):
+                server.quit()
+            server.close()
 
     def _message(
         self, to: tuple[str, ...], subject: str, text: str, attachments: tuple[Attachment, ...]

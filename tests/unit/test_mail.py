@@ -35,6 +35,7 @@ class Inbox:
     recipients: list[list[str]] = field(default_factory=list)
     answer: str = "250 OK"
     refuse: str = ""
+    goodbye: str = "221 Bye"
     raw: bytes = b""
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
@@ -42,6 +43,11 @@ class Inbox:
             return "550 nobody of that name"
         envelope.rcpt_tos.append(address)
         return "250 OK"
+
+    async def handle_QUIT(self, server: Any, session: Any, envelope: Any) -> str:
+        if self.goodbye == "hang up":
+            server.transport.abort()
+        return self.goodbye
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         if self.answer == "hang up":
@@ -205,6 +211,21 @@ def test_a_server_that_goes_away_leaves_it_open_whether_it_was_sent(serve: Serve
     inbox, port = serve()
     inbox.answer = "hang up"
     with pytest.raises(NotSureSent):
+        Mailer(settings(port)).send(["ada@example.org"], "x", "x")
+
+
+@pytest.mark.parametrize("goodbye", ["421 closing", "500 what", "hang up"])
+def test_a_server_that_ends_rudely_after_it_took_the_mail_has_taken_it(serve: Serve, goodbye: str) -> None:
+    inbox, port = serve()
+    inbox.goodbye = goodbye
+    Mailer(settings(port)).send(["ada@example.org"], "x", "x")
+    assert len(inbox.mails) == 1
+
+
+def test_a_refusal_is_told_though_the_server_ends_rudely(serve: Serve) -> None:
+    inbox, port = serve()
+    inbox.answer, inbox.goodbye = "554 no", "421 closing"
+    with pytest.raises(MailError, match="554 no"):
         Mailer(settings(port)).send(["ada@example.org"], "x", "x")
 
 
