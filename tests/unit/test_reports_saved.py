@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from backend.accounting.reports import (
+    WINDOWS,
     Draft,
     ReportNotFound,
     ReportRefused,
@@ -183,6 +184,15 @@ def test_windows_by_name(window: str, since: str, until: str) -> None:
 def test_a_question_that_makes_no_sense_is_not_kept(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadQuestion):
         read_saved(QUESTION | wrong, "UTC")
+
+
+@pytest.mark.parametrize(
+    "window", [*({"window": name} for name in WINDOWS), {"window": "", "since": "2001-01-01", "until": "now"}]
+)
+def test_every_window_can_be_kept(window: dict[str, str]) -> None:
+    kept = read_saved(QUESTION | window, "UTC")
+    asked = resolve(kept, NOW_S)
+    assert asked.since_s < asked.until_s
 
 
 def test_a_kept_question_is_whole_and_reads_back_as_itself() -> None:

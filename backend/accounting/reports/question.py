@@ -10,6 +10,7 @@ see, or "mine", the reader's own jobs.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -55,7 +56,7 @@ def read_saved(said: Mapping[str, Any], zone: str) -> dict[str, Any]:
         "who": _one_of(said, "who", WHO),
         **_window(said),
     }
-    resolve(kept, 0.0)
+    resolve(kept, time.time())
     return kept
 
 
