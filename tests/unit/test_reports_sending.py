@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import stat
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -14,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.accounting.reports import Draft, ScheduleDraft
+from backend.accounting.reports import Draft, ReportRunner, ScheduleDraft
 from backend.accounting.reports.runner import CLAIM_S, MOST_TRIES
 from backend.accounting.reports.times import Times
-from backend.notices import BadMail, NotSureSent
+from backend.notices import BadMail, Mailer, NotSureSent
 from backend.store.models import ReportSchedule, SavedReport
 from tests.unit.identity_kit import Clock
 from tests.unit.reports_kit import DAILY, DRAFT, MONTHLY, NO_SERVER, QUESTION, Desk
@@ -309,6 +311,35 @@ def test_no_file_of_a_run_stays_behind(desk: Desk) -> None:
     desk.clock.forward(86400)
     desk.look()
     assert list((desk.settings.instance.data_dir / "tmp").iterdir()) == []
+
+
+def test_files_of_a_killed_run_are_removed_when_they_are_old(desk: Desk) -> None:
+    folder = desk.settings.instance.data_dir / "tmp"
+    (folder / "xlsx").mkdir(parents=True)
+    for name, age_s in (("report-old", 2 * 86400), ("xlsx/part", 2 * 86400), ("report-now", 60)):
+        (folder / name).write_text("ada,12")
+        os.utime(folder / name, (time.time() - age_s,) * 2)
+    desk.look()
+    assert [path.name for path in folder.rglob("*") if path.is_file()] == ["report-now"]
+
+
+def test_whatever_a_look_meets_the_next_one_comes_and_it_is_logged_once(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks: list[int] = []
+    stop = threading.Event()
+
+    def refresh() -> None:
+        looks.append(1)
+        if len(looks) == 4:
+            stop.set()
+        raise OSError("the snapshot can't be read")
+
+    runner = ReportRunner(desk.reports, desk.identity, Mailer(desk.settings.mail), refresh=refresh)
+    stop.wait = lambda _timeout=None: False  # type: ignore[method-assign]
+    runner.run(stop)
+    assert len(looks) == 4
+    assert len([record for record in caplog.records if record.name == "carme.reports"]) == 1
 
 
 # -- when ----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import tempfile
@@ -14,6 +15,8 @@ from backend.accounting.usage import CATALOGUE
 from backend.identity import Viewer
 from backend.notices import Attachment
 from backend.notices.mail import MOST_ATTACHED_BYTES
+
+log = logging.getLogger("carme.reports")
 
 FILE_MODE = 0o640
 FOLDER_MODE = 0o750
@@ -48,6 +51,22 @@ def make(sheet: Sheet, kind: str, folder: Path) -> Made:
         path.unlink()
         raise
     return Made(file_name(sheet.title, kind, dated=dated(sheet)), path, sheet)
+
+
+def sweep(folder: Path, before_s: int) -> None:
+    """Remove temporary files last written before then: they hold people's usage, and whoever made them was killed."""
+    try:
+        for path in sorted(folder.rglob("*"), reverse=True):
+            if path.lstat().st_mtime >= before_s:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                path.rmdir()
+            else:
+                path.unlink(missing_ok=True)
+    except FileNotFoundError:
+        return  # none was ever made, or somebody else removes them, too
+    except OSError as error:
+        log.warning("old files in %s can't be removed: %s", folder, error)
 
 
 def dated(sheet: Sheet) -> str:

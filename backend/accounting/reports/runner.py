@@ -17,10 +17,9 @@ from typing import Any
 
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.engine import CursorResult
-from sqlalchemy.exc import SQLAlchemyError
 
 from backend.accounting.exports import TooManyRows
-from backend.accounting.reports.delivery import letter, make, put
+from backend.accounting.reports.delivery import letter, make, put, sweep
 from backend.accounting.reports.model import Report, ReportError, Schedule
 from backend.accounting.reports.saved import KEPT_S, Reports, schedule_of, times_of
 from backend.accounting.usage import BadQuestion
@@ -33,6 +32,7 @@ from backend.store.models import ReportSchedule, SavedReport
 log = logging.getLogger("carme.reports")
 
 LOOK_EVERY_S = 20.0
+STALE_S = 86400  # nothing takes that long: a temporary file that old is a killed process's
 CLAIM_S = 1800  # longer than any report takes
 RETRY_S = (60, 300, 900, 3600)  # the last again and again, until
 MOST_TRIES = 12  # about nine hours later
@@ -63,11 +63,16 @@ class ReportRunner:
 
     def run(self, stop: threading.Event) -> None:
         """Until told to stop. What goes wrong with one report is told on its page, and ends nothing."""
+        failed = ""
         while not stop.is_set():
             try:
                 self.look(stop)
-            except SQLAlchemyError as error:
-                log.warning("the console's database can't be asked for due reports: %s", error)
+            except Exception as error:
+                if failed != repr(error):  # a lasting failure is logged once
+                    log.exception("due reports can't be looked for")
+                failed = repr(error)
+            else:
+                failed = ""
             stop.wait(LOOK_EVERY_S)
 
     def look(self, stop: threading.Event | None = None) -> int:
@@ -256,11 +261,12 @@ class ReportRunner:
             log.warning("report %s of %s was not sent: %s", work.report.id, work.report.owner, why)
 
     def _prune(self) -> None:
-        """Deleted reports go for good when their time to be brought back is over."""
+        """Deleted reports go for good when their time to be brought back is over, files of killed processes now."""
         now_mono = time.monotonic()
         if now_mono - self._pruned_at < PRUNE_EVERY_S:
             return
         self._pruned_at = now_mono
+        sweep(self._reports.settings.instance.data_dir / "tmp", int(time.time()) - STALE_S)
         old = select(SavedReport.id).where(SavedReport.deleted_s < int(self._clock()) - KEPT_S)
         with self._db.read() as rows:
             ids = list(rows.scalars(old))
