@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import datetime
 from pathlib import Path
@@ -151,6 +152,25 @@ def test_early_in_a_month_the_one_before_is_compared_too(tmp_path: Path, db: Dat
     assert [(each.cluster, each.month, each.asked_by) for each in reversed(truth.last_checks(db))] == [
         ("c", "2026-03", "console"), ("c", "2026-02", "console"), ("c", "2026-04", "console"),
     ]  # fmt: skip
+
+
+def test_a_night_that_could_not_be_asked_for_is_tried_again_and_logged_once(
+    tmp_path: Path, db: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    check, stop, tries = self_check(tmp_path, db), threading.Event(), []
+
+    def ask(_now_s: float) -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise OSError("the database is away")
+        stop.set()
+
+    monkeypatch.setattr(check, "ask_nightly", ask)
+    monkeypatch.setattr(check, "next_night", lambda _now_s: time.time() - 1 if len(tries) < 3 else None)
+    monkeypatch.setattr(stop, "wait", lambda _s: len(tries) > 4 or stop.is_set())
+    check.run(stop)
+    assert len(tries) == 3
+    assert [record.getMessage() for record in caplog.records] == ["the comparison with Slurm's tools failed"]
 
 
 def test_a_comparison_that_can_not_be_made_says_why(tmp_path: Path, db: Database) -> None:

@@ -49,13 +49,15 @@ class SelfCheck:
         while not stop.wait(LOOK_EVERY_S):
             try:
                 if due_s is not None and time.time() >= due_s:
-                    due_s = self.next_night(time.time())
                     self.ask_nightly(time.time())
+                    due_s = self.next_night(time.time())  # a night that could not be asked for is tried again
                 self.make_next(stop)
             except Exception as error:
                 if failed != repr(error):  # a lasting failure is logged once
                     failed = repr(error)
                     log.exception("the comparison with Slurm's tools failed")
+            else:
+                failed = ""
 
     def next_night(self, now_s: float) -> float | None:
         """When the nightly comparison is due next; None when there is none."""
