@@ -117,6 +117,8 @@ def checked(said: dict[str, Any]) -> dict[str, Any]:
     for name in ("report", "title"):
         if name in said and not isinstance(said[name], str):
             raise Problem(400, "Bad Request", f"{name}: a text is wanted.")
+        if "\x00" in said.get(name, ""):
+            raise Problem(400, "Bad Request", f"{name}: a text without a zero byte is wanted.")
     if "report" not in said:
         raise Problem(400, "Bad Request", "report: the id of a saved report is wanted.")
     origins = said.get("origins")

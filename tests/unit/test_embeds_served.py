@@ -6,11 +6,13 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from backend.accounting.reports.question import read_saved
+from backend.accounting.usage import Price, PriceList
 from tests.unit.gatehouse import Answer, Browser, House
 from tests.unit.usage_kit import at
 from tests.unit.usage_rest_kit import UIDS, fill
@@ -264,6 +266,22 @@ async def test_new_accounts_are_shown_by_a_live_one_at_once_and_never_by_a_snaps
     shown = json.loads((await stranger(house, f"/embed/{live}/figures")).text)
     assert shown["as_of"] == "6 Nov 2026 00:00"
     assert json.loads((await stranger(house, f"/embed/{still}/figures")).text)["as_of"] == "5 Nov 2026 00:00"
+
+
+async def test_what_usage_costs_follows_the_price_list(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Listed:
+        version, amount = 1, Decimal(1)
+
+        def current(self) -> PriceList:
+            return PriceList((Price("cpu", self.amount, 0),), "EUR", self.version)
+
+    listed = Listed()
+    monkeypatch.setattr(house.services.usage, "prices", listed)
+    _, token = make(house, "bob", question=NOVEMBER | {"metrics": ["cost"], "order": "-cost"})
+    first = await figures(house, token)
+    listed.version, listed.amount = 2, Decimal(2)
+    second = await figures(house, token)
+    assert float(second["bob"].split()[0]) == 2 * float(first["bob"].split()[0]) > 0
 
 
 async def test_figures_are_computed_in_threads_of_their_own(house: House) -> None:

@@ -180,6 +180,13 @@ def test_it_can_not_hold_for_ever_and_not_be_made_where_they_are_off(made: Embed
         off.embeds.admit(made.token())
 
 
+@pytest.mark.parametrize("title", ["", " \n", "a\x00b", "a\x1bb", "\ud800"])
+def test_a_title_is_a_line_that_can_be_shown(made: EmbedKit, title: str) -> None:
+    with pytest.raises(EmbedRefused, match="title"):
+        made.make(title=title)
+    assert made.make(title=" Who\nuses it ").title == "Who uses it"
+
+
 def test_making_and_revoking_leave_a_line_without_the_token(made: EmbedKit) -> None:
     info = made.make("ada", address="192.0.2.7")
     made.embeds.revoke(made.viewer("olga"), info.id, "192.0.2.8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -99,6 +100,9 @@ class Embeds:
             sites = read_origins(origins)
         except BadOrigin as error:
             raise EmbedRefused(str(error)) from error
+        title = " ".join(title.split())[:200]
+        if not title or any(unicodedata.category(each) in ("Cc", "Cs") for each in title):
+            raise EmbedRefused("An embed needs a title, of characters that can be shown.")
         now = int(self._clock())
         scope = scope_for(question, viewer)
         asked = self._resolved(question)
@@ -110,7 +114,7 @@ class Embeds:
             id=new_id(),
             owner=viewer.name,
             report_id=report_id[:64],
-            title=title[:200],
+            title=title,
             question=dict(question),
             chart=drawn_as(chart, asked),
             scope=scope_as_json(scope),
