@@ -238,7 +238,8 @@ def test_jobs_without_an_account_are_a_mark_like_others(usage: Usage) -> None:
 
 @pytest.mark.parametrize(
     "cell", ["{", "[]", '{"password": "x"}', '{"user": 5}', '{"user": ["a"]}', '{"weekday": 99}', '{"weekday": true}',
-             json.dumps({"user": "x" * 400}), "null"],
+             json.dumps({"user": "x" * 400}), "null",
+             json.dumps({"user": "\ud800"}), '{"user": "a\\u0000"}', "[" * 100_000],
 )  # fmt: skip
 def test_a_cell_that_no_chart_has_is_refused(cell: str) -> None:
     with pytest.raises(BadQuestion):

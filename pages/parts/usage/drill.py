@@ -15,6 +15,7 @@ from pages.parts.charts.groups import called, grouped, weights
 from pages.parts.charts.look import SERIES
 from pages.parts.charts.ranking import MOST as MOST_RANKED
 from pages.parts.charts.week import DAYS
+from pages.parts.desk import whole
 from pages.parts.topics import Message
 from pages.parts.usage.picture import Asker, dimension_title, parents
 
@@ -34,7 +35,7 @@ def read_cell(text: str) -> Cell:
     """A cell's address as the charts write it. Raises BadQuestion."""
     try:
         found = json.loads(text) if text else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     dimensions = {each.name for each in CATALOGUE.dimensions}
     if (
@@ -50,7 +51,7 @@ def read_cell(text: str) -> Cell:
 def _usable(name: str, value: object) -> bool:
     if name in _OWN_KEYS:
         return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 24
-    return value is None or (isinstance(value, str) and len(value) <= LONGEST)
+    return value is None or (isinstance(value, str) and len(value) <= LONGEST and whole(value) and "\x00" not in value)
 
 
 def drill(asker: Asker, cell: Cell, offset: int) -> Message:
