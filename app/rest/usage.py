@@ -6,7 +6,9 @@ import asyncio
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, BinaryIO, ClassVar, ParamSpec, TypeVar
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
@@ -102,7 +104,7 @@ class UsageHandler(RestHandler):
             if size > CHUNK_BYTES:  # compressing a large file would hold up everyone's pages
                 self.set_header("Content-Encoding", "identity")
             if format_name != "json":
-                name = file_name(title, format_name, dated=time.strftime("%Y-%m-%d"))
+                name = file_name(title, format_name, dated=today(self.services.settings.instance.time_zone))
                 self.set_header("Content-Disposition", f'attachment; filename="{name}"')
             file.seek(0)
             while chunk := await self.run(file.read, CHUNK_BYTES):
@@ -120,6 +122,11 @@ class UsageHandler(RestHandler):
             file.close()
             raise
         return file
+
+
+def today(zone: str) -> str:
+    """The day in the site's zone, whatever that of the process is."""
+    return datetime.now(ZoneInfo(zone)).date().isoformat()
 
 
 class Usage(UsageHandler):
