@@ -1,4 +1,4 @@
-"""The budgets page in Chromium: prices set, a budget made, looked at, changed and ended; accessible, on a phone, too."""
+"""The budgets page in Chromium: prices set, a budget made, looked at, changed and ended; accessible, on phones too."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_prices_and_a_budget_from_first_to_last(browser: Browser, house: House, 
     accessible(page)
     page.get_by_role("button", name="Set the first price").click()
     page.get_by_label("Price", exact=True).fill("0,05")
-    page.get_by_label("From").fill(iso(-60))
+    page.get_by_label("From", exact=True).fill(iso(-60))
     page.get_by_role("button", name="Set it").click()
     expect(page.get_by_text("Write it like 0.05")).to_be_visible()
     accessible(page)
@@ -67,10 +67,10 @@ def test_prices_and_a_budget_from_first_to_last(browser: Browser, house: House, 
     page.get_by_role("button", name="Set it").click()
     expect(page.get_by_role("row", name="CPU any any 0.05")).to_contain_text("In force")
     page.get_by_role("button", name="Follow: CPU").click()
-    page.get_by_label("From").fill(iso(-1))
+    page.get_by_label("From", exact=True).fill(iso(-1))
     page.get_by_role("button", name="Set it").click()
     expect(page.get_by_text("Only what never had a price may begin in the past")).to_be_visible()
-    page.get_by_label("From").fill(iso(10))
+    page.get_by_label("From", exact=True).fill(iso(10))
     page.get_by_label("Price", exact=True).fill("0.06")
     page.get_by_role("button", name="Set it").click()
     expect(page.get_by_role("row", name="0.06")).to_contain_text("To come")
@@ -79,7 +79,7 @@ def test_prices_and_a_budget_from_first_to_last(browser: Browser, house: House, 
 
     page.get_by_role("link", name="All budgets").click()
     page.get_by_role("button", name="Make the first one").click()
-    page.get_by_label("Account").select_option("physics")
+    page.get_by_label("Account", exact=True).select_option("physics")
     page.get_by_label("Amount").fill("plenty")
     page.get_by_label("First day").fill(iso(-40))
     page.get_by_label("Last day").fill(iso(30))
@@ -101,7 +101,9 @@ def test_prices_and_a_budget_from_first_to_last(browser: Browser, house: House, 
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("of 61").first).to_be_visible()
     page.get_by_role("button", name="End", exact=True).click()
+    expect(page.get_by_role("dialog", name="End the budget of physics?")).to_be_focused()
     page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
     expect(page.get_by_text("Ended", exact=True)).to_have_count(0)
     page.get_by_role("button", name="End", exact=True).click()
     page.get_by_role("button", name="End it").click()
@@ -117,7 +119,7 @@ def test_every_view_is_accessible(
     enter(made, house, people["olga"])
     page = visit(made, house)
     page.get_by_role("button", name="New budget").click()
-    page.get_by_label("Account").select_option("bio")
+    page.get_by_label("Account", exact=True).select_option("bio")
     page.get_by_label("In", exact=True).select_option("cpu_hours")
     page.get_by_label("Amount").fill("200")
     page.get_by_label("First day").fill(iso(-30))

@@ -200,7 +200,7 @@ function told(budget) {
         h("div", {class: "fate"}, badge(FATES[each.state] || FATES.failed), h("strong", {}, `${each.threshold} %`), h("span", {}, `${full(each.reached_s)}, ${amount(each.used, budget.unit)} used`), each.before ? h("span", {class: "quiet-text"}, "before the budget was changed") : null),
         each.mails.length ? each.mails.map((mail, index) => h("span", {class: "sub", key: `m${index}`}, `${[mail.who, mail.to].filter(Boolean).join(", ") || "mail"}: ${SENT[mail.state] || mail.state}`, mail.why ? `. ${mail.why}` : ""))
           : each.sent ? h("span", {class: "sub"}, `${many(each.sent, "person was", "people were")} told by mail.`) : null))))
-    : h("p", {class: "sub"}, marks ? "None was reached yet." : "No thresholds are set.")
+    : h("p", {class: "sub"}, !marks ? "No thresholds are set." : budget.thresholds.some((each) => share(budget) >= each) && !budget.ended_s && budget.now_s < budget.until_s ? "Reached, and about to be told: the console looks once a minute." : "None was reached yet.")
   return h("section", {class: "block", "aria-label": "Notices", key: "open-told"}, h("h2", {}, "Notices"),
     marks ? h("p", {class: "sub"}, `Told once each at ${marks}, to the account’s coordinators${budget.watchers.length ? ` and ${budget.watchers.join(", ")}` : ""}.`) : null, body)
 }

@@ -98,8 +98,7 @@ def burndown(usage: Usage, budget: BudgetRow, now_s: int) -> Burndown:
     made = Burndown(
         budget, days, tuple(daily), tuple(used), total, now_s, None,
         used_up=next((day for day, sofar in zip(begun, used, strict=True) if sofar >= amount), None),
-        notes=tuple(note for note in answer.notes if "still run" in note or "price" in note or "could not" in note
-                    or "Costs are" in note),
+        notes=tuple(note for note in answer.notes if _matters(note, usage, budget)),
     )  # fmt: skip
     if today > last:
         return replace(made, why_none="The period is over.")
@@ -107,6 +106,14 @@ def burndown(usage: Usage, budget: BudgetRow, now_s: int) -> Burndown:
         return replace(made, why_none="The budget was ended.")
     forecast, why = _forecast(made, by_day, today, zone)
     return replace(made, forecast=forecast, why_none=why)
+
+
+def _matters(note: str, usage: Usage, budget: BudgetRow) -> bool:
+    """Not what is true of the weeks before the period only, which are asked for the forecast."""
+    if note.startswith("The first price"):
+        first_s = usage.prices.current().first_s
+        return first_s is not None and first_s > budget.from_s
+    return True
 
 
 def _question(budget: BudgetRow, since_s: int, until_s: int, zone: str) -> Question:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -13,7 +14,7 @@ from bokeh.plotting import figure
 from backend.accounting.budgets import Burndown
 from backend.accounting.budgets.days import start_s
 from pages.parts.charts import buckets
-from pages.parts.charts.amounts import plain, short, ticks
+from pages.parts.charts.amounts import plain, round_step, short
 from pages.parts.charts.chart import Cell, Chart, Key, Twin, blank, mark, touchable
 from pages.parts.charts.look import Look
 
@@ -33,15 +34,11 @@ def burndown(made: Burndown, look: Look, *, unit: str, zone: str) -> Chart:
     amount = float(made.budget.amount)
     lines = _lines(made, amount, zone)
     lowest = min([0.0, *(y for points in (lines.left, lines.low) for _, y in points)])
-    places, names, top = ticks(amount, made.budget.metric, 4 if look.narrow else 5)
-    step = places[1] - places[0]
-    bottom = 0.0
-    while lowest < bottom and len(places) < 24:
-        bottom -= step
-        places = [bottom, *places]
-        names[bottom] = f"−{short(-bottom)}"
+    step = round_step(amount - lowest, 5 if look.narrow else 7)
+    places = [step * at for at in range(math.floor(lowest / step + 1e-9), math.ceil(amount / step - 1e-9) + 1)]
+    names = {place: f"{'−' if place < 0 else ''}{short(round(abs(place), 9))}" for place in places}
     height = 280 if look.narrow else 340
-    plot = blank(look, height, (0, len(made.days)), (max(bottom, lowest) if lowest < bottom else bottom, top))
+    plot = blank(look, height, (0, len(made.days)), (places[0], places[-1]))
     mark(plot.yaxis[0], places, names)
     starts = [start_s(day, zone) for day in made.days]
     marks = buckets.labels("day", starts, zone, max(3, look.width // 62))
