@@ -247,5 +247,5 @@ def test_looking_costs_what_was_promised(watched: Watched) -> None:
             r"^\s+(\S+)\s+\(\s*\d+\) count:(\d+)", shown.partition("by user")[2], re.MULTILINE
         )
     }
-    # One look more or less falls into the window
-    assert 0 < asked["carme"] <= 20 * minutes + 2, asked
+    # Of jobs (two RPCs), nodes, partitions and reservations one look more than that may fall into the window.
+    assert 0 < asked["carme"] <= 20 * minutes + 5, asked
