@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -195,3 +198,21 @@ def test_rows_of_jobs_come_by_pages_and_as_a_stream(usage: Usage) -> None:
         streamed = [number for batch in reader for number in batch["job_id"].to_pylist()]
     assert paged == streamed == list(range(11, 0, -1))
     assert {page.total_rows for page in pages} == {11}
+
+
+class Moving(Accounts):
+    """Goes on to a generation without a roll-up in the moment in which it is first asked."""
+
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        if self.generation == 1:
+            self._db.execute("DELETE FROM usage_day")
+            self.generation, self.rollup_zone = 2, None
+        with super().cursor() as con:
+            yield con
+
+
+def test_an_answer_is_of_one_generation_while_another_thread_goes_on_to_the_next() -> None:
+    jobs = [job(1, 0, 5 * DAY_S)]
+    asked = Question(("cpu_hours",), DAY_S, 3 * DAY_S)
+    assert Usage(Moving(jobs), "UTC").ask(asked, ALL).totals == {"cpu_hours": 48.0}

@@ -25,6 +25,7 @@ from backend.accounting.usage.plan import Plan, check, plan
 from backend.accounting.usage.prices import NoPrices, Prices
 from backend.accounting.usage.question import Answer, BadQuestion, Question, Scope
 from backend.accounting.usage.source import Source, first_row
+from backend.accounting.warehouse import WarehouseState
 
 Number = float | int | None
 NO_CELL: Cell = {}
@@ -157,9 +158,8 @@ class Usage:
 
     def _answer(self, question: Question, scope: Scope, generation: int) -> Answer:
         began = time.perf_counter()
-        state = self.warehouse.state
-        made = plan(question, scope, self.warehouse.rollup_zone, notes.oldest_s(state))
-        with self.warehouse.cursor() as con:
+        with self._as_one() as (con, state, rollup_zone):
+            made = plan(question, scope, rollup_zone, notes.oldest_s(state))
             rows = Rows(scope, question.where, self._tree(con, generation))
             shares = capacity.shares(con, made, state)
             raws = make_groups(con, made, rows)
@@ -177,6 +177,18 @@ class Usage:
             generation=generation,
             took_s=time.perf_counter() - began,
         )
+
+    @contextmanager
+    def _as_one(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, WarehouseState, str | None]]:
+        """A cursor with the state and the roll-up's zone of its generation: another thread may go on to the next one
+        at any moment, and a roll-up that the plan counts on could be empty there."""
+        while True:
+            generation = self.warehouse.generation
+            state, rollup_zone = self.warehouse.state, self.warehouse.rollup_zone
+            with self.warehouse.cursor() as con:
+                if self.warehouse.generation == generation:
+                    yield con, state, rollup_zone
+                    return
 
     def _totals(
         self, con: duckdb.DuckDBPyConnection, made: Plan, scope: Scope, raws: tuple[str, ...], shares: Shares
