@@ -62,7 +62,7 @@ def daily(hours: Sequence[float], account: str = "physics", user: str = "ada", l
     first_s = at(last) - (len(hours) - 1) * DAY_S
     return [
         job(n + 1, first_s + n * DAY_S + 3600, first_s + n * DAY_S + 3600 + round(3600 * each), user=user,
-            account=account, cluster="tiny")
+            account=account, cluster="tiny", uid={"ada": 1001, "bob": 1004}.get(user, 1003))
         for n, each in enumerate(hours) if each
     ]  # fmt: skip
 

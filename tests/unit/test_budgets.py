@@ -263,3 +263,9 @@ def test_a_budget_that_was_ended_or_is_long_over_tells_nothing(desk: Desk) -> No
     desk.budgets.save(OLGA, replace(BUDGET, since="2026-11-01", until="2026-11-12", amount="1"))
     desk.clock.now_s = NOW_S
     assert desk.watch.look() == 0
+
+
+def test_a_name_that_was_anothers_shows_nothing_of_the_other(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, daily([1.0] * 3, user="eve"))  # of another uid
+    desk.budgets.save(OLGA, BUDGET)
+    assert desk.budgets.shown(NEVER_SEEN) == []

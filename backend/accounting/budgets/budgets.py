@@ -67,13 +67,15 @@ class Budgets:
 
     def shown(self, viewer: Viewer) -> list[BudgetRow]:
         """Those the viewer may see, by account, the newest period first."""
-        return [budget for budget in self.every() if self._sees(viewer, budget)]
+        found = self.every()
+        accounts = self.people.accounts_of(viewer) if found else frozenset()
+        return [budget for budget in found if self._sees(viewer, budget, accounts)]
 
     def get(self, viewer: Viewer, budget_id: str) -> BudgetRow:
         with self.db.read() as rows:
             row = rows.get(Budget, budget_id)
             found = _row(row) if row is not None else None
-        if found is None or not self._sees(viewer, found):
+        if found is None or not self._sees(viewer, found, self.people.accounts_of(viewer)):
             raise BudgetNotFound
         return found
 
@@ -94,11 +96,10 @@ class Budgets:
                 for row in found
             ]
 
-    def _sees(self, viewer: Viewer, budget: BudgetRow) -> bool:
-        if policy.allowed(viewer, "budget.see", budget):
-            return True
-        members = {"account": budget.account, "members": self.people.members(budget.account)}
-        return policy.allowed(viewer, "budget.see", members)
+    def _sees(self, viewer: Viewer, budget: BudgetRow, accounts: frozenset[str]) -> bool:
+        """`accounts`: those the viewer belongs to."""
+        members = frozenset({viewer.name}) if accounts & self.people.below(budget.account) else frozenset()
+        return policy.allowed(viewer, "budget.see", {"account": budget.account, "members": members})
 
     # -- changing --------------------------------------------------------------------------------------------
 

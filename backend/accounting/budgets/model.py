@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
 LARGEST = Decimal(10) ** 12
@@ -73,7 +73,7 @@ class BudgetDraft:
 
 @dataclass(frozen=True)
 class BudgetRow:
-    """A budget. `members`: the people of its account and of all below it, for the policy."""
+    """A budget."""
 
     id: str
     account: str
@@ -89,7 +89,6 @@ class BudgetRow:
     created_by: str
     ended_s: int | None
     ended_by: str | None
-    members: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from backend.accounting.usage import Question, Scope, Usage
+from backend.accounting.usage import Scope, Usage
 from backend.cluster import SnapshotReader
+from backend.identity import Viewer
 
-LAST_S = 4_102_444_800  # 2100: of all jobs there are
+MOST_ACCOUNTS = 10_000
 
 
 class AccountPeople:
@@ -22,16 +23,14 @@ class AccountPeople:
         """Every account that is known, by name."""
         named = {row["name"] for row in self._rows("accounts") if row["name"]}
         named |= {row["account"] for row in self._rows("associations") if row["account"]}
-        named |= set(self._usage.values("account", Scope(everything=True), limit=10_000))
+        named |= set(self._usage.values("account", Scope(everything=True), limit=MOST_ACCOUNTS))
         return sorted(named)
 
-    def members(self, account: str) -> frozenset[str]:
-        """People with an association in the account or below it, and those whose jobs were charged to it."""
-        below = self._below(account)
-        found = {row["user"] for row in self._rows("associations") if row["account"] in below and row["user"]}
-        question = Question(("attempts",), 0, LAST_S, by=("user",), where=(("account", tuple(sorted(below))),))
-        jobs = self._usage.ask(question, Scope(everything=True)).table
-        return frozenset(found | {name for name in jobs["user"].to_pylist() if name})
+    def accounts_of(self, viewer: Viewer) -> frozenset[str]:
+        """Those the person has an association in, or whose jobs of theirs were charged to."""
+        found = {row["account"] for row in self._rows("associations") if row["user"] == viewer.name and row["account"]}
+        own = Scope(user=viewer.name, uid=viewer.uid)  # by uid where it is known: a name may have been another's
+        return frozenset(found | set(self._usage.values("account", own, limit=MOST_ACCOUNTS)))
 
     def coordinators(self, account: str) -> frozenset[str]:
         """Of the account itself and of those above it."""
@@ -45,7 +44,8 @@ class AccountPeople:
             name = rows[name]["parent"] or ""
         return frozenset(found)
 
-    def _below(self, account: str) -> set[str]:
+    def below(self, account: str) -> frozenset[str]:
+        """The account and all below it."""
         children: dict[str, set[str]] = defaultdict(set)
         for row in self._rows("accounts"):
             children[row["parent"] or ""].add(row["name"])
@@ -56,7 +56,7 @@ class AccountPeople:
             if name not in found:
                 found.add(name)
                 waiting.extend(children.get(name, ()))
-        return found
+        return frozenset(found)
 
     def _rows(self, part: str) -> list[dict[str, Any]]:
         columns = {"accounts": ["name", "parent", "coordinators"], "associations": ["user", "account"]}[part]

@@ -114,7 +114,7 @@ def _points(plot: figure, made: Burndown, lines: _Lines, look: Look, unit: str) 
         band = f"{_day(made.days[first + at])}: likely {_amount(low, unit)} to {_amount(high, unit)}"
         add(point, look.series[1], f"{_amount(point[1], unit)} left, forecast", band)
     source = ColumnDataSource(columns)
-    small = len(made.days) > 120
+    small = len(made.days) > look.width // 12
     drawn = plot.scatter(
         "x", "y", source=source, size=3 if small else 6, fill_color="colour", line_color=look.ground,
         line_width=0 if small else 1, hover_line_color=look.strong, hover_fill_color="colour",
