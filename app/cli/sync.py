@@ -9,7 +9,7 @@ import threading
 import time
 from typing import Any
 
-from app.cli.common import Failed, add_common, opened, print_json, print_table, when
+from app.cli.common import Failed, actor, add_common, opened, print_json, print_table, when
 
 SHOW_EVERY_S = 1.0
 
@@ -36,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
     """One round over all clusters; 1 when one of them failed."""
     from backend.accounting.sync import NothingToSync, SyncBusy, sync_once, warehouse_folder
     from backend.accounting.warehouse import Warehouse, WarehouseUnusable
+    from backend.store import audit
 
     stop = threading.Event()
     with opened(options) as services:
@@ -53,6 +54,12 @@ def run(options: argparse.Namespace) -> int:
             raise Failed(f"{error} It does so every {settings.accounting.sync_every_s} s; try again.") from error
         finally:
             signal.signal(signal.SIGTERM, before)
+        if options.rebuild:
+            with services.db.begin() as rows:
+                audit(
+                    rows, actor(), "accounting.rebuild", settings.accounting.source, "failed" if errors else "done",
+                    clusters=sorted(warehouse.state.clusters), failed=sorted(errors),
+                )  # fmt: skip
         states = warehouse.state.clusters
         warehouse.close()
         zone = settings.instance.time_zone

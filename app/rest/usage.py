@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, BinaryIO, ClassVar, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo
@@ -87,17 +88,29 @@ class UsageHandler(RestHandler):
 
     async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """A question to the accounts, in a thread of those that are for it. Raises Problem."""
+        with self._turn():
+            return await self._asked(lambda: function(*args, **kwargs))
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Count one more of the person's. Raises Problem."""
         asking: Asking = self.settings["asking"]
-        loop = asyncio.get_running_loop()
         try:
             with asking.turn(self.viewer.name):
-                return await loop.run_in_executor(asking.executor, lambda: function(*args, **kwargs))
+                yield
         except TooManyAsked as error:
             raise Problem(429, "Too Many Requests", str(error)) from error
 
+    async def _asked(self, function: Callable[[], T]) -> T:
+        asking: Asking = self.settings["asking"]
+        return await asyncio.get_running_loop().run_in_executor(asking.executor, function)
+
     async def deliver(self, make: Callable[[], Sheet], format_name: str, title: str) -> None:
-        """The sheet in its format: made in a thread into a nameless file, sent as the reader takes it."""
-        with await self.ask(self._written, make, format_name) as file:
+        """The sheet in its format: made in a thread into a nameless file, sent as the reader takes it.
+
+        It counts until it is sent: files that nobody reads on take room. Raises Problem.
+        """
+        with self._turn(), await self._asked(lambda: self._written(make, format_name)) as file:
             size = file.tell()
             self.set_header("Content-Type", FORMATS[format_name].media_type)
             self.set_header("Content-Length", str(size))

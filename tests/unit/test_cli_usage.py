@@ -11,10 +11,12 @@ from pathlib import Path
 import openpyxl
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import select
 
 from app.cli import main
 from backend.accounting.reports import Draft
 from backend.services import open_services
+from backend.store.models import Audit
 from config import load_settings
 from tests.unit.usage_rest_kit import fill
 
@@ -213,3 +215,13 @@ def test_a_name_of_several_needs_an_owner_and_none_is_told(data: Path, capsys: p
     assert carme("report", "run", "Monthly hours", "--owner", "bob") == 0
     assert carme("report", "run", "Weekly hours") == 1
     assert carme("report", "run", "Monthly hours", "--owner", "ada", "--as", "nobody") == 1
+
+
+def test_reading_everything_anew_leaves_a_line(data: Path) -> None:
+    assert carme("sync") == 1  # nothing runs here that could be asked
+    assert carme("sync", "--rebuild") == 1
+    services = open_services(load_settings(None, {"CARME_DATA": str(data)}))
+    with services.db.read() as rows:
+        (line,) = rows.scalars(select(Audit).where(Audit.action == "accounting.rebuild"))
+        assert (line.outcome, line.actor[:4]) == ("failed", "cli:")
+    services.db.close()

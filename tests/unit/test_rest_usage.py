@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import re
+import threading
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote
 
 import openpyxl
@@ -14,6 +17,7 @@ import pypdf
 import pytest
 
 from app.rest.table import PREFIX
+from app.rest.usage import UsageHandler
 from tests.unit.gatehouse import House, Person
 from tests.unit.test_rest_api import as_described
 from tests.unit.usage_rest_kit import HOSTILE, fill
@@ -227,3 +231,34 @@ async def test_one_who_asks_a_great_deal_at_once_waits(house: House, people: dic
     async with house.browser() as bob:
         bob.enter(people["bob"])
         assert (await bob.get(f"{PREFIX}/usage?{NOVEMBER}&metric=cpu_hours")).status == 200
+
+
+async def test_a_file_counts_until_it_is_sent(
+    house: House, people: dict[str, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, on = threading.Event(), threading.Event()
+    plainly = UsageHandler.run
+
+    async def slowly(handler: UsageHandler, function: Any, *args: Any, **given: Any) -> Any:
+        if getattr(function, "__name__", "") == "read":
+            held.set()
+            while not on.is_set():
+                await asyncio.sleep(0.01)
+        return await plainly(handler, function, *args, **given)
+
+    monkeypatch.setattr(UsageHandler, "run", slowly)
+    turns = house.server.asking._of
+    async with house.browser() as bob:
+        bob.enter(people["bob"])
+        answer = asyncio.create_task(bob.get(f"{PREFIX}/usage?{NOVEMBER}&metric=cpu_hours"))
+        try:
+            assert await asyncio.to_thread(held.wait, 20)
+            assert turns["bob"] == 1
+        finally:
+            on.set()
+        assert (await answer).status == 200
+    for _ in range(500):  # the answer is whole a moment before its handler is done
+        if not turns["bob"]:
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("the turn was never given back")
