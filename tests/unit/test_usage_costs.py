@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -13,10 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from backend.accounting.exports import billing_jobs, billing_months, write
 from backend.accounting.usage import Price, PriceList, Question, Scope, Usage
 from tests.unit import usage_reference as reference
 from tests.unit.test_usage_exactness import ACCOUNTS, BELOW, LENGTH_S, cases
-from tests.unit.usage_kit import Accounts, job
+from tests.unit.usage_kit import Accounts, at, job
 
 ALL = Scope(everything=True)
 HOUR_S, DAY_S = 3600, 86400
@@ -244,3 +247,17 @@ def test_cost_by_each_dimension_sums_to_the_total(name: str) -> None:
     answer = usage.ask(Question(("cost",), 0, 4 * DAY_S, by=(name,)), ALL)
     assert near(sum(answer.table["cost"].to_pylist()), answer.totals["cost"] or 0)
     assert answer.totals["cost"]
+
+
+def test_the_billing_export_has_the_cost_of_each_job_and_month() -> None:
+    begin_s = at("2026-11-01")
+    rows = [job(n, begin_s + n * DAY_S, begin_s + n * DAY_S + HOUR_S, cpus=n) for n in range(1, 5)]
+    usage = usage_of(rows, price("cpu", "0.5"), price("cpu", "5", from_s=begin_s + 3 * DAY_S))
+    with billing_jobs(usage, begin_s, begin_s + 30 * DAY_S, "UTC") as sheet:
+        out = io.BytesIO()
+        write(sheet, "csv", out)
+    found = {row["job_id"]: float(row["cost"]) for row in csv.DictReader(io.StringIO(out.getvalue().decode()))}
+    assert found == {"1": 0.5, "2": 1.0, "3": 15.0, "4": 20.0}
+    out = io.BytesIO()
+    write(billing_months(usage, begin_s, begin_s + 30 * DAY_S, "UTC"), "csv", out)
+    assert [float(row["cost"]) for row in csv.DictReader(io.StringIO(out.getvalue().decode()))] == [36.5]
