@@ -207,3 +207,22 @@ def _differs(table: pa.Table, best: Ints, derived: tuple[Ints, Ints, Bools]) -> 
         now = pa.array(values, column.type)
         differs |= ~_equal(column, pa.chunked_array([now]))
     return differs
+
+
+def with_derived(rows: pa.Table, keys: Keys, old: pa.Table, old_keys: Keys) -> pa.Table:
+    """Rows that were known already keep what was derived for them."""
+    order = np.argsort(old_keys)
+    at = pa.array(order[np.searchsorted(old_keys[order], keys)])
+    for name in DERIVED:
+        index = PLAIN_JOBS.get_field_index(name)
+        rows = rows.set_column(index, PLAIN_JOBS.field(index), old[name].take(at))
+    return rows
+
+
+def differing(was: pa.Table, now: pa.Table) -> Keys:
+    """Keys whose suspensions are not the same in both."""
+    sets: list[set[tuple[int, ...]]] = []
+    for table in (was, now):
+        columns = [keys_of(table).tolist(), *(table[name].to_pylist() for name in ("from_s", "to_s"))]
+        sets.append(set(zip(*columns, strict=True)))
+    return np.unique(np.array([row[0] for row in sets[0] ^ sets[1]], np.uint64))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -18,17 +16,13 @@ import pyarrow.compute as pc
 from backend.accounting.model import JOBS, SMALL_TABLES, SUSPENDS
 from backend.accounting.warehouse import compaction, files, manifest, usage_day
 from backend.accounting.warehouse.files import PLAIN_JOBS, Ints, Keys, keys_of
+from backend.accounting.warehouse.lock import LOCK, locked
 from backend.accounting.warehouse.manifest import ClusterState, JobsFile, Manifest
-from backend.accounting.warehouse.merge import latest_of, merge
+from backend.accounting.warehouse.merge import differing, latest_of, merge, with_derived
 
-LOCK = "writer.lock"
 COMPUTED = ("rows", "open_rows", "oldest_s")
 SETTLE_FOR_S = 2.0
 NO_KEYS: Keys = np.zeros(0, np.uint64)
-
-
-class WarehouseBusy(Exception):
-    """Another writer is at work: try again later."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +67,7 @@ class Writer:
         """Raises WarehouseBusy, and WarehouseUnusable when the folder can't be read or written."""
         try:
             self.folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-            self._lock = _locked(self.folder / LOCK, self._wait_s)
+            self._lock = locked(self.folder / LOCK, self._wait_s)
         except OSError as error:
             raise manifest.WarehouseUnusable(f"{self.folder} can't be written: {error.strerror}") from error
         try:
@@ -145,7 +139,7 @@ class Writer:
         old = self._open_of(cluster)
         old_keys = keys_of(old)
         known = np.isin(keys, old_keys)
-        kept = _with_derived(batch.filter(pa.array(known)), keys[known], old, old_keys)
+        kept = with_derived(batch.filter(pa.array(known)), keys[known], old, old_keys)
         self._set_open(cluster, kept)
         gone = np.setdiff1d(old_keys, keys)
         gone_ids = (gone >> np.uint64(32)).astype(np.int64)
@@ -386,7 +380,7 @@ class Writer:
         old_keys = keys_of(old)
         mine = np.isin(old_keys, keys)
         was = old.filter(pa.array(mine))
-        changed = _differing(was, new)
+        changed = differing(was, new)
         if not changed.size:
             return NO_KEYS
         table = pa.concat_tables([old.filter(pa.array(~mine)), new])
@@ -395,38 +389,3 @@ class Writer:
         files.write_table(self.folder, path, table)
         self._suspends[cluster] = path
         return changed
-
-
-def _locked(path: Path, wait_s: float) -> IO[bytes]:
-    lock = path.open("ab")
-    until = time.monotonic() + wait_s
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= until:
-                lock.close()
-                raise WarehouseBusy(f"another process is writing {path.parent}: try again later") from None
-            time.sleep(0.1)
-        else:
-            os.ftruncate(lock.fileno(), 0)
-            return lock
-
-
-def _with_derived(rows: pa.Table, keys: Keys, old: pa.Table, old_keys: Keys) -> pa.Table:
-    """Rows that were known already keep what was derived for them."""
-    order = np.argsort(old_keys)
-    at = pa.array(order[np.searchsorted(old_keys[order], keys)])
-    for name in ("origin_s", "attempt", "last_attempt"):
-        index = PLAIN_JOBS.get_field_index(name)
-        rows = rows.set_column(index, PLAIN_JOBS.field(index), old[name].take(at))
-    return rows
-
-
-def _differing(was: pa.Table, now: pa.Table) -> Keys:
-    """Keys whose suspensions are not the same in both."""
-    sets: list[set[tuple[int, ...]]] = []
-    for table in (was, now):
-        columns = [keys_of(table).tolist(), *(table[name].to_pylist() for name in ("from_s", "to_s"))]
-        sets.append(set(zip(*columns, strict=True)))
-    return np.unique(np.array([row[0] for row in sets[0] ^ sets[1]], np.uint64))
