@@ -217,7 +217,9 @@ class AccountingFile(Download):
         if rows == "months":
             yield billing_months(self.services.usage, since_s, until_s, zone.key, self.most_rows)
         else:
-            with billing_jobs(self.services.usage, since_s, until_s, zone.key, self.most_rows) as sheet:
+            with billing_jobs(
+                self.services.usage, since_s, until_s, zone.key, self.most_rows, scratch=self.downloads.folder
+            ) as sheet:
                 yield sheet
 
 

@@ -113,3 +113,11 @@ def test_the_documented_columns_are_those_of_the_file(heading: str, columns: Any
 def test_the_columns_of_the_file_are_promised_in_their_order() -> None:
     with billing_jobs(usage(), SINCE_S, UNTIL_S, "UTC") as sheet:
         assert list(rows(sheet)[0]) == [column.name for column in job_columns()]
+
+
+def test_what_does_not_fit_in_memory_goes_into_the_folder_that_is_named(tmp_path: Path) -> None:
+    with billing_jobs(usage(), SINCE_S, UNTIL_S, "UTC", scratch=tmp_path) as sheet:
+        (folder,) = tmp_path.iterdir()
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert sheet.rows.read_all().num_rows
+    assert list(tmp_path.iterdir()) == []

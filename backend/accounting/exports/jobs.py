@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -106,11 +107,19 @@ def job_rows(
 
 
 @contextmanager
-def billing_jobs(usage: Usage, since_s: int, until_s: int, zone: str, most_rows: int | None = None) -> Iterator[Sheet]:
-    """The whole accounting of the window, a row a job, by cluster and submission: for those who may see all."""
+def billing_jobs(
+    usage: Usage, since_s: int, until_s: int, zone: str, most_rows: int | None = None, *, scratch: Path | None = None
+) -> Iterator[Sheet]:
+    """The whole accounting of the window, a row a job, by cluster and submission: for those who may see all.
+
+    `scratch`: where a folder is made for what doesn't fit in memory; by default the system's.
+    """
     question = Question(metrics=HOURS, since_s=since_s, until_s=until_s, zone=zone)
     made = Made("Accounting by job", Scope(everything=True), int(time.time()), "none", most_rows)
-    with tempfile.TemporaryDirectory(prefix="carme-") as spill, usage.job_reader(question, made.scope) as attempts:
+    with (
+        tempfile.TemporaryDirectory(prefix="carme-", dir=scratch) as spill,
+        usage.job_reader(question, made.scope) as attempts,
+    ):
         # A connection of its own: the rows of one job are brought together from a stream.
         limits: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{GROUPING_MB}MB",
