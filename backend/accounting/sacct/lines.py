@@ -66,7 +66,10 @@ def _begin(form: _Form, lines: list[str]) -> int:
         return 1
     if form.columns is None:
         raise UnknownColumns("the first line names no columns: give them (--columns jobidraw,cluster,user,...)")
-    form.trailing = first.endswith("|") and first.count("|") == len(form.columns.names)
+    # As --parsable prints: every line. One alone may just hold a name that ends so.
+    count = len(form.columns.names)
+    written = [line for line in lines if line]
+    form.trailing = all(line.endswith("|") for line in written) and any(line.count("|") == count for line in written)
     return 0
 
 
