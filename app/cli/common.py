@@ -190,7 +190,7 @@ def duration_s(text: str) -> int:
 def gpus(text: str) -> tuple[str, int]:
     """`a100:1` or `2` as (type or "", count). For argparse."""
     kind, _, count = text.rpartition(":")
-    if not count.isdigit() or not re.fullmatch(r"[A-Za-z0-9_.-]*", kind):
+    if not count.isdecimal() or not re.fullmatch(r"[A-Za-z0-9_.-]*", kind):
         raise argparse.ArgumentTypeError(f"{text!r}: TYPE:COUNT or COUNT is wanted, such as a100:1")
     return kind, int(count)
 

@@ -40,7 +40,7 @@ def parse(text: str, names: Mapping[int, str]) -> Tres:
     counts: dict[str, int] = {}
     for part in text.split(","):
         key, _, value = part.partition("=")
-        if key.isdigit() and value.isdigit() and int(value) < _LARGEST and int(key) != ENERGY:
+        if key.isdecimal() and value.isdecimal() and int(value) < _LARGEST and int(key) != ENERGY:
             counts[names.get(int(key), f"tres/{key}")] = int(value)
     typed = {name.removeprefix(f"{GPU}:"): count for name, count in counts.items() if name.startswith(f"{GPU}:")}
     several = ",".join(f"{kind}={count}" for kind, count in sorted(typed.items()) if count)
