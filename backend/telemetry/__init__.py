@@ -1,0 +1,18 @@
+"""What jobs do on their nodes: taken in from agents, kept, read again."""
+
+from backend.telemetry.catalogue import BY_NAME, IDLE_GPU_PERCENT, METRICS, Metric
+from backend.telemetry.model import (
+    FOOTPRINTS,
+    Device,
+    JobRef,
+    Series,
+    Spark,
+    Telemetry,
+    TelemetryState,
+    TelemetryUnusable,
+)
+
+__all__ = [
+    "BY_NAME", "FOOTPRINTS", "IDLE_GPU_PERCENT", "METRICS", "Device", "JobRef", "Metric", "Series", "Spark",
+    "Telemetry", "TelemetryState", "TelemetryUnusable",
+]  # fmt: skip
