@@ -15,6 +15,7 @@ from backend.identity import Identity
 from backend.launcher import Launcher
 from backend.sessions import Sessions
 from backend.store import Database, SecretBox
+from backend.telemetry.verdicts import Rulebook
 from config import Settings
 
 
@@ -33,6 +34,7 @@ class Services:
     embeds: Embeds
     prices: PriceBook
     budgets: Budgets
+    verdicts: Rulebook
 
 
 def open_services(settings: Settings) -> Services:
@@ -40,6 +42,7 @@ def open_services(settings: Settings) -> Services:
 
     Raises what the parts raise when the data folder or the database can't be used.
     """
+    verdicts = Rulebook(settings.telemetry.rules_file)  # first: what makes no sense stops the start
     db = Database(settings.store.url)
     db.upgrade()
     box = SecretBox(settings.instance.data_dir, settings.store.key, settings.store.key_file)
@@ -64,4 +67,5 @@ def open_services(settings: Settings) -> Services:
         embeds=Embeds(settings.embeds, db, box, identity, ask=usage.ask),
         prices=prices,
         budgets=Budgets(db, usage, AccountPeople(snapshots, usage)),
+        verdicts=verdicts,
     )

@@ -224,6 +224,11 @@ class Embeds:
 
 
 @dataclass(frozen=True)
+class Telemetry:
+    rules_file: Path | None
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything an instance is told. `source` is the site's file, or None."""
 
@@ -245,6 +250,7 @@ class Settings:
     mail: Mail
     reports: Reports
     embeds: Embeds
+    telemetry: Telemetry
     source: Path | None = None
 
 
@@ -267,4 +273,5 @@ SECTIONS: dict[str, type] = {
     "mail": Mail,
     "reports": Reports,
     "embeds": Embeds,
+    "telemetry": Telemetry,
 }
