@@ -18,9 +18,9 @@ fi
 
 others=$((${SLURM_JOB_NUM_NODES:-1} - 1))
 if [ "$others" -gt 0 ]; then
-    # an agent on each further node. The step takes no processors away from what the person starts with srun
+    # an agent on each further node, which looks on there. The step takes no processors away from what the person starts with srun
     # and is bound to none; it ends with this script, whose exit status is the job's
     srun --overlap --nodes="$others" --ntasks="$others" --ntasks-per-node=1 --exclude="$SLURMD_NODENAME" \
-        --cpu-bind=none --mpi=none "$found" -I "$folder/agent.pyz" stand-by &
+        --cpu-bind=none --mpi=none "$found" -I "$folder/agent.pyz" stand-by "$folder/session.json" &
 fi
 exec "$found" -I "$folder/agent.pyz" run "$folder/session.json"

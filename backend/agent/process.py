@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from .log import log
 from .runtimes import Command
 
 LAST_LINES = 40
@@ -20,12 +21,6 @@ LOG_LIMIT_BYTES = 8 * 1024 * 1024
 """What one app may add to the job's output file, which lies in the person's quota."""
 STOP_GRACE_S = 5.0
 _PR_SET_CHILD_SUBREAPER = 36
-
-
-def log(text: str) -> None:
-    """One line in the job's output file. A full disk must not end the session."""
-    with contextlib.suppress(OSError, ValueError):
-        print(f"carme: {text}", flush=True)  # noqa: T201 - the job's output file is the agent's log
 
 
 class AppProcess:

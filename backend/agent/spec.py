@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import socket
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
+
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""The signals that end an agent."""
 
 SESSION_ID = re.compile(r"[a-z][a-z0-9]{7,62}")
 """One DNS label, since the session's id is part of its host name."""
@@ -48,7 +56,7 @@ class AgentSpec:
 
     `end_s`: Unix second after which the session ends itself (the file is read again then, so that the
     console may move it); `work_dir` "" is the person's home; `console_ca_pem` "" trusts the node's own
-    certificates when `console_url` is https.
+    certificates when `console_url` is https; `sample_every_s` 0 sends no telemetry.
     """
 
     session_id: str
@@ -65,6 +73,7 @@ class AgentSpec:
     bind_host: str = "0.0.0.0"  # noqa: S104 - the gateway asks for the secret
     title: str = ""
     console_ca_pem: str = ""
+    sample_every_s: float = 10.0
 
     def __post_init__(self) -> None:
         """Refuse what can't run, before anything is started."""
@@ -77,6 +86,8 @@ class AgentSpec:
         _check(self.bind_host in BIND_HOSTS, "bind_host", " or ".join(BIND_HOSTS))
         _check(self.work_dir == "" or self.work_dir.startswith("/"), "work_dir", "an absolute path")
         _check("\0" not in self.work_dir, "work_dir", "a path")
+        every_s = self.sample_every_s
+        _check(every_s == 0 or 0.1 <= every_s <= 3600, "sample_every_s", "0, or seconds up to an hour")
         _check(len(self.apps) > 0, "apps", "at least one app")
         _check(len({app.name for app in self.apps}) == len(self.apps), "apps", "each name once")
         for app in self.apps:
@@ -112,6 +123,23 @@ class AgentSpec:
             return cls(**values)
         except (TypeError, AttributeError) as error:
             raise SpecError(f"the session file is incomplete or of wrong types: {error}") from error
+
+
+def read_spec(path: Path) -> AgentSpec:
+    """Read the session file. Raises SpecError, also when others could read it or it is another's."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            status = os.fstat(file.fileno())
+            if status.st_uid != os.getuid() or status.st_mode & 0o077:
+                raise SpecError(f"{path} must be this account's and closed to others (0600)")
+            return AgentSpec.from_json(file.read())
+    except OSError as error:
+        raise SpecError(f"{path} can't be read: {error}") from error
+
+
+def node_name(env: Mapping[str, str]) -> str:
+    """The node's name as Slurm knows it."""
+    return env.get("SLURMD_NODENAME") or socket.gethostname().split(".")[0]
 
 
 def _check(holds: bool, name: str, wanted: str) -> None:

@@ -9,8 +9,6 @@ import pwd
 import random
 import resource
 import shutil
-import signal
-import socket
 import ssl
 import tempfile
 import threading
@@ -21,10 +19,11 @@ from typing import Any, TypeVar, cast
 
 from . import apps, registration, runtimes
 from .gateway import Gateway, Route
-from .process import AppProcess, adopt_orphans, end_descendants, log
-from .spec import AgentSpec, AppSpec, SpecError
+from .log import log
+from .process import AppProcess, adopt_orphans, end_descendants
+from .spec import ENDING, AgentSpec, AppSpec, node_name, read_spec
+from .telemetry.of_session import session_watch
 
-ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SOCKET_PATH_LIMIT_BYTES = 107
 REGISTER_EVERY_S = 60.0
 REFUSED_EVERY_S = 30.0
@@ -66,6 +65,12 @@ class Session:
         self._activity_paths: dict[str, tuple[str, ...]] = {}
         self._running: dict[str, AppProcess] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._busy_s = time.time()
+        self._watch = session_watch(self.spec, self._env, log, self._is_busy)
+
+    def _is_busy(self) -> None:
+        """The job was just seen computing. From the watch's thread."""
+        self._busy_s = time.time()
 
     def end(self, reason: str, exit_status: int = 0) -> None:
         """End the session; the first reason counts."""
@@ -111,10 +116,12 @@ class Session:
             self._activity_paths[app.name] = plan.activity_paths
             path = f"{around.sockets}/{app.name}"
             routes[app.name] = Route(path, app.base_path, plan.strip_prefix)
-            self._spawn(self._watch(app, command, plan, path))
+            self._spawn(self._run_app(app, command, plan, path))
         self._gateway = Gateway(self.spec.secret, routes, lambda name: self.states[name] == "failed")
         self._port = await self._gateway.start(self.spec.bind_host, server_context(self.spec, scratch))
         log(f"gateway on port {self._port} of {node_name(self._env)}")
+        if self._watch is not None:
+            self._watch.start()
         self._spawn(self._register(self._port))
         self._spawn(self._keep_end())
         if self.spec.idle_timeout_s:
@@ -137,7 +144,7 @@ class Session:
             await self._say_failed()
         if self._port:
             await self._gateway.close()
-        await asyncio.gather(*(process.stop() for process in self._running.values()))
+        await asyncio.gather(self._end_watch(), *(process.stop() for process in self._running.values()))
         await end_descendants()
 
     def _set_state(self, name: str, state: str) -> None:
@@ -145,7 +152,7 @@ class Session:
         log(f"{name} is {state}")
         self._changed.set()
 
-    async def _watch(self, app: AppSpec, command: runtimes.Command, plan: apps.AppPlan, path: str) -> None:
+    async def _run_app(self, app: AppSpec, command: runtimes.Command, plan: apps.AppPlan, path: str) -> None:
         """Start an app, see it ready, see it end. It is never started again by itself."""
         try:
             process = await AppProcess.start(app.name, command)
@@ -220,6 +227,12 @@ class Session:
         """Tell the console once that apps have failed, so that the card says so before the job has ended."""
         with contextlib.suppress(registration.Unreachable, registration.Refused):
             await within(self._register_once(self._port), LAST_WORD_S)
+
+    async def _end_watch(self) -> None:
+        """Let what was seen last arrive too, as long as that is quick."""
+        watch = self._watch
+        if watch is not None:
+            await within(in_thread(lambda: watch.end(LAST_WORD_S)), LAST_WORD_S + 1.0)
 
     async def _keep_end(self) -> None:
         """End at `end_s`. The console may have moved it in the file meanwhile."""
@@ -321,18 +334,6 @@ async def _ask(socket_path: str, path: str) -> tuple[int, bytes]:
         writer.close()
 
 
-def read_spec(path: Path) -> AgentSpec:
-    """Read the session file. Raises SpecError, also when others could read it or it is another's."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            status = os.fstat(file.fileno())
-            if status.st_uid != os.getuid() or status.st_mode & 0o077:
-                raise SpecError(f"{path} must be this account's and closed to others (0600)")
-            return AgentSpec.from_json(file.read())
-    except OSError as error:
-        raise SpecError(f"{path} can't be read: {error}") from error
-
-
 def make_scratch(env: Mapping[str, str], names: list[str]) -> Path:
     """A fresh 0700 folder on node-local disk whose socket paths fit. The caller removes it."""
     longest = max(len(name) for name in names) + len("/carme-XXXXXXXX/sockets/.d/kernel--ipc-5") + 36
@@ -362,11 +363,6 @@ def server_context(spec: AgentSpec, scratch: Path) -> ssl.SSLContext:
     finally:
         pem.unlink(missing_ok=True)
     return context
-
-
-def node_name(env: Mapping[str, str]) -> str:
-    """The node's name as Slurm knows it."""
-    return env.get("SLURMD_NODENAME") or socket.gethostname().split(".")[0]
 
 
 def _allow_many_files() -> None:

@@ -25,8 +25,8 @@ _SHEBANG = b"#!/usr/bin/env python3\n"
 def agent_zipapp() -> bytes:
     """The agent as a zipapp, the same bytes for the same sources."""
     files = {"__main__.py": _ENTRY.encode(), "backend/__init__.py": b""}
-    for path in sorted((_ROOT / "backend" / "agent").glob("*.py")):
-        files[f"backend/agent/{path.name}"] = path.read_bytes()
+    for path in sorted((_ROOT / "backend" / "agent").rglob("*.py")):
+        files[path.relative_to(_ROOT).as_posix()] = path.read_bytes()
     out = io.BytesIO()
     out.write(_SHEBANG)
     with zipfile.ZipFile(out, "a", zipfile.ZIP_DEFLATED) as archive:

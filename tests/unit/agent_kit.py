@@ -30,9 +30,11 @@ from pathlib import Path
 from typing import Any
 
 from backend.agent import registration
+from backend.agent.telemetry import batch
 from backend.sessions.apps import base_path
 from backend.sessions.certs import make_certificate
 from backend.sessions.job import AgentSpec, AppSpec, agent_zipapp
+from tests.unit.telemetry_kit import Receiver
 
 SESSION = "s" + "0123456789abcdef012345678"
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,6 +107,7 @@ class Console:
     answer: int = 204
     messages: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
+    samples: Receiver = field(default_factory=Receiver)
 
     def wait_for(self, wanted: Any, timeout_s: float = 20) -> dict[str, Any]:
         """The first message for which `wanted(message)`; raises TimeoutError."""
@@ -124,12 +127,25 @@ def console(port: int = 0) -> Iterator[Console]:
 
     class Door(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.path == batch.PATH:
+                self._take_samples(content)
+                return
+            message = json.loads(content)
             record.messages.append(message)
             body = b""
             if record.answer == 410:
                 body = json.dumps(registration.over_answer(record.secret, message)).encode()
             self.send_response(410 if record.answer == 4100 else record.answer)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def _take_samples(self, content: bytes) -> None:
+            sender = self.headers[batch.SENDER_HEADER]
+            record.samples.keys[f"session:{SESSION}"] = record.secret
+            status, body = record.samples.take(sender, self.headers[batch.MAC_HEADER], content)
+            self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

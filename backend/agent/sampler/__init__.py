@@ -5,6 +5,7 @@ Parts: `model` (what a sample holds), `sampler` (the whole), `gpu` (what a vendo
 and `libnvml` (NVIDIA), `places` (where jobs are), `jobs` (one job), `processes`, `node`, `reading` (small files).
 """
 
+from .gpu import GpuReader
 from .model import FileSystem, Gpu, GpuProcess, Job, Missing, Node, Sample, Unavailable
 from .sampler import Sampler, as_json
 
@@ -12,6 +13,7 @@ __all__ = [
     "FileSystem",
     "Gpu",
     "GpuProcess",
+    "GpuReader",
     "Job",
     "Missing",
     "Node",

@@ -82,7 +82,7 @@ class JobReader:
             memory_resident_bytes=resident,
             memory_cache_bytes=metric("memory_cache_bytes", kernel.cache),
             memory_peak_bytes=metric("memory_peak_bytes", kernel.peak, lambda: self._peak(resident)),
-            memory_limit_bytes=metric("memory_limit_bytes", kernel.limit),
+            memory_limit_bytes=metric("memory_limit_bytes", kernel.limit, lambda: self._told_limit(place, cpus)),
             oom_kills=metric("oom_kills", kernel.oom_kills),
             block_read_bytes=read,
             block_write_bytes=written,
@@ -100,6 +100,16 @@ class JobReader:
             if told.isascii() and told.isdigit():
                 return int(told)
         raise Unavailable("no process of the job tells SLURM_CPUS_ON_NODE")
+
+    def _told_limit(self, place: Place, cpus: int | None) -> int:
+        """What it asked for, in MB, where that is held without a cgroup; 0 stands for all the node has."""
+        for pid in sorted(place.pids):
+            told = self._processes.environment(pid)
+            for name, times in (("SLURM_MEM_PER_NODE", 1), ("SLURM_MEM_PER_CPU", cpus or 0)):
+                value = told.get(name, "")
+                if value.isascii() and value.isdigit() and int(value[:15]) * times:
+                    return int(value[:15]) * times << 20
+        raise Unavailable(_NO_CGROUP)
 
     def _resident(self, live: Mapping[int, Process]) -> int:
         return sum(self._processes.anonymous_bytes(pid) for pid in live)

@@ -151,6 +151,9 @@ class Library:
     def model(self, device: c_void_p) -> str:
         return self._text("nvmlDeviceGetName", device)
 
+    def minor(self, device: c_void_p) -> int:
+        return self._number("nvmlDeviceGetMinorNumber", device)
+
     def memory(self, device: c_void_p) -> tuple[int, int | None, int]:
         """Used, reserved, total. The second version tells what the driver reserves for itself from what is used, as
         nvidia-smi does; the first, all that drivers before 510 have, counts both as used."""

@@ -26,6 +26,7 @@ class GpuProcess:
 class Gpu:
     """One device: a GPU, or a MIG instance (then `parent` is its GPU's uuid and `index` reads like `0:1`).
 
+    `minor` is the number in its device file (`/dev/nvidia0`), the whole GPU's for a MIG instance; Slurm counts GPUs so.
     `utilisation_percent` is the driver's own figure: the share of its last period (≤ 1 s) in which a kernel or a copy
     ran. `busy_percent` (kernels only) up to `memory_bandwidth_percent` are means since the sample before.
     """
@@ -34,6 +35,7 @@ class Gpu:
     uuid: str
     model: str
     parent: str | None
+    minor: int | None = None
     utilisation_percent: int | None = None
     memory_utilisation_percent: int | None = None
     busy_percent: float | None = None

@@ -62,6 +62,7 @@ class _Device:
     model: str
     parent: _Device | None
     instance: int
+    minor: int | None
 
 
 class Nvml:
@@ -115,7 +116,8 @@ class Nvml:
             instance = library.gpu_instance(handle)
         uuid = library.uuid(handle)
         if known is None or known.uuid != uuid:
-            known = self._devices[index] = _Device(handle, index, uuid, library.model(handle), parent, instance)
+            minor = _minor(library, handle) if parent is None else parent.minor
+            known = self._devices[index] = _Device(handle, index, uuid, library.model(handle), parent, instance, minor)
         return known
 
     def _read_with_instances(self, library: Library, device: _Device, missing: Missing) -> list[Gpu]:
@@ -128,7 +130,7 @@ class Nvml:
             for path in [path for path in missing if path.startswith((f"gpu.{device.index}.", f"gpu.{device.index}:"))]:
                 del missing[path]
             missing[f"gpu.{device.index}"] = str(reason)
-            return [Gpu(device.index, device.uuid, device.model, None)]
+            return [Gpu(device.index, device.uuid, device.model, None, device.minor)]
         return found
 
     def _is_divided(self, library: Library, device: _Device) -> bool:
@@ -189,6 +191,7 @@ class Nvml:
             uuid=device.uuid,
             model=device.model,
             parent=device.parent.uuid if device.parent else None,
+            minor=device.minor,
             utilisation_percent=busy,
             memory_utilisation_percent=memory_busy,
             busy_percent=activity.get("busy"),
@@ -236,6 +239,13 @@ class Nvml:
             return self._rates.per_s(f"{device.uuid} {name}", counter, time.monotonic())
 
         return {name: asked(f"{name}_bytes_per_s", partial(link, name)) for name in (*_PCIE, *_NVLINK)}
+
+
+def _minor(library: Library, device: c_void_p) -> int | None:
+    try:
+        return library.minor(device)
+    except Refused:
+        return None
 
 
 def _processes(library: Library, device: c_void_p) -> tuple[GpuProcess, ...]:

@@ -42,6 +42,54 @@ def find(root: str, processes: Processes) -> tuple[list[Place], dict[int, Proces
     return _by_process(table, processes), table
 
 
+def own(root: str, processes: Processes, job_id: int, node: str) -> tuple[list[Place], dict[int, Process] | None]:
+    """The job this very process is part of: by the cgroup it is in, else by what its processes say of themselves.
+
+    Nobody else's processes count. Those with SLURM_JOB_ID and, where several nodes are pretended on one machine,
+    this node's name in their environment, and what they started.
+    """
+    place = _own_folder(root, processes, job_id)
+    if place is not None:
+        return [place], None
+    table = processes.all()
+    marked = processes.marked(table, {"SLURM_JOB_ID": str(job_id), "SLURMD_NODENAME": node})
+    below = {pid for pid in tree(marked, table) if processes.uid(pid) == os.geteuid()}
+    # what has another node's or job's name was started there, through a step's command here
+    other = processes.marked(table, {"SLURM_JOB_ID": None}) - marked
+    pids = (marked | below) - other
+    return ([Place(job_id, None, "processes", {}, frozenset(pids))] if pids else []), table
+
+
+def _own_folder(root: str, processes: Processes, job_id: int) -> Place | None:
+    """The job's folders among those this process is in (/proc/self/cgroup: `4:memory:/slurm/uid_7/job_1/step_0`)."""
+    unified, controllers = _mounts(root)
+    try:
+        lines = text(f"{root.rstrip('/')}/proc/self/cgroup").splitlines()
+    except OSError:
+        return None
+    folders: dict[str, str] = {}
+    sluid = None
+    for line in lines:
+        number, _, rest = line.partition(":")
+        names, _, path = rest.partition(":")
+        parts = path.split("/")
+        depth = next((at for at, part in enumerate(parts) if part == f"job_{job_id}" or _SLUID.fullmatch(part)), None)
+        if depth is None:
+            continue
+        folder = "/".join(parts[: depth + 1]) + "/"
+        if number == "0" and not names and unified is not None:
+            found = {"unified": unified + folder}
+            if os.path.isdir(found["unified"]):  # noqa: PTH112 - hot
+                sluid = None if parts[depth].startswith("job_") else parts[depth]
+                return Place(job_id, sluid, "cgroup v2", found, members(found["unified"]))
+        for controller in _CONTROLLERS.intersection(names.split(",")):
+            if controller in controllers and os.path.isdir(controllers[controller] + folder):  # noqa: PTH112 - hot
+                folders[controller] = controllers[controller] + folder
+    if not folders:
+        return None
+    return Place(job_id, None, "cgroup v1", folders, _without_daemons(folders, processes))
+
+
 def _mounts(root: str) -> tuple[str | None, dict[str, str]]:
     """Where cgroup v2 is mounted, and each controller of v1."""
     prefix = root.rstrip("/")
@@ -84,11 +132,14 @@ def _by_controller(controllers: Mapping[str, str], processes: Processes) -> list
                 folders.setdefault(int(name), {})[controller] = folder
     found = []
     for number, by in sorted(folders.items()):
-        pids = {pid for folder in set(by.values()) for pid in members(folder)}
-        # v1 keeps the step's daemon among its processes
-        steps = {pid for pid in pids if STEP_TITLE.match(processes.title(pid)) and processes.uid(pid) == 0}
-        found.append(Place(number, None, "cgroup v1", by, frozenset(pids - steps)))
+        found.append(Place(number, None, "cgroup v1", by, _without_daemons(by, processes)))
     return found
+
+
+def _without_daemons(folders: Mapping[str, str], processes: Processes) -> frozenset[int]:
+    """The job's processes: v1 keeps the step's daemon among them."""
+    pids = {pid for folder in set(folders.values()) for pid in members(folder)}
+    return frozenset(pid for pid in pids if not (STEP_TITLE.match(processes.title(pid)) and processes.uid(pid) == 0))
 
 
 def members(folder: str) -> frozenset[int]:

@@ -11,6 +11,7 @@ from .reading import text
 
 STEP_TITLE = re.compile(r"slurmstepd: \[(\d+)(?:\+\d+)?\.")
 """How slurmstepd names itself: `slurmstepd: [1234.batch]`, `[1234+0.0]` in a heterogeneous job."""
+_NAMES = frozenset(["SLURM_JOB_ID", "SLURMD_NODENAME"])
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -40,7 +41,7 @@ class Processes:
 
     def __init__(self, root: str) -> None:
         self._proc = f"{root.rstrip('/')}/proc"
-        self._named: dict[tuple[int, int, str], int | None] = {}
+        self._told: dict[tuple[int, int, str], dict[str, str]] = {}
 
     def all(self) -> dict[int, Process]:
         """Every process that can be seen."""
@@ -48,21 +49,35 @@ class Processes:
         return {process.pid: process for process in found if process is not None}
 
     def named_jobs(self, table: Mapping[int, Process]) -> dict[int, int]:
-        """The job each of this user's processes has in its environment, if any. Looked up once for each program."""
+        """The job each of this user's processes has in its environment, if any."""
+        told = ((pid, job_number(names)) for pid, names in self.told(table).items())
+        return {pid: number for pid, number in told if number is not None}
+
+    def marked(self, table: Mapping[int, Process], wanted: Mapping[str, str | None]) -> set[int]:
+        """This user's processes whose environment has all of these (None: has it, whatever it is)."""
+        return {
+            pid
+            for pid, names in self.told(table).items()
+            if all(name in names if value is None else names.get(name) == value for name, value in wanted.items())
+        }
+
+    def told(self, table: Mapping[int, Process]) -> dict[int, dict[str, str]]:
+        """What this user's processes have of Slurm's names in their environment. Looked up once for each program."""
         known = {}
         for process in table.values():
             key = (*process.key, process.command)
-            if key in self._named:
-                known[key] = self._named[key]
+            if key in self._told:
+                known[key] = self._told[key]
+            elif self.uid(process.pid) == os.geteuid():
+                known[key] = {name: value for name, value in self.environment(process.pid).items() if name in _NAMES}
             else:
-                known[key] = self.named_job(process.pid) if self.uid(process.pid) == os.geteuid() else None
-        self._named = known
-        return {pid: number for (pid, _, _), number in known.items() if number is not None}
+                known[key] = {}
+        self._told = known
+        return {pid: names for (pid, _, _), names in known.items() if names}
 
     def named_job(self, pid: int) -> int | None:
         """SLURM_JOB_ID of its environment."""
-        number = self.environment(pid).get("SLURM_JOB_ID", "")
-        return int(number) if number.isascii() and number.isdigit() else None
+        return job_number(self.environment(pid))
 
     def one(self, pid: int) -> Process | None:
         """One process."""
@@ -129,6 +144,12 @@ class Processes:
             return text(f"{self._proc}/{pid}/{name}")
         except OSError:
             return ""
+
+
+def job_number(environment: Mapping[str, str]) -> int | None:
+    """SLURM_JOB_ID of an environment."""
+    number = environment.get("SLURM_JOB_ID", "")
+    return int(number) if number.isascii() and number.isdigit() else None
 
 
 def tree(roots: Iterable[int], table: Mapping[int, Process]) -> set[int]:

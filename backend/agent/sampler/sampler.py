@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Collection, Sequence
+from functools import partial
 
 from .gpu import GpuReader
 from .jobs import JobReader
@@ -14,6 +15,7 @@ from .model import Gpu, Job, Missing, Sample
 from .node import NodeReader
 from .nvml import Nvml
 from .places import Place, find
+from .places import own as find_own
 from .processes import Processes
 from .reading import Rates
 
@@ -21,17 +23,20 @@ from .reading import Rates
 class Sampler:
     """Samples of this machine. Keeps what rates need between two of them; not for several threads at once.
 
-    `jobs` names the jobs to tell of, None all that are here. `root` is where /proc and /sys are looked for.
+    `jobs` names the jobs to tell of, None all that are here. `own` is the job this process itself is part of, and the
+    node's name: then of that one only. `root` is where /proc and /sys are looked for.
     """
 
     def __init__(
         self,
         *,
         jobs: Collection[int] | None = None,
+        own: tuple[int, str] | None = None,
         gpus: Sequence[GpuReader] | None = None,
         root: str = "/",
     ) -> None:
-        self._wanted = None if jobs is None else frozenset(jobs)
+        self._own = own
+        self._wanted = frozenset([own[0]]) if own else None if jobs is None else frozenset(jobs)
         self._gpus: Sequence[GpuReader] = (Nvml(),) if gpus is None else gpus
         self._rates = Rates()
         self._root = root
@@ -70,7 +75,8 @@ class Sampler:
 
     def _jobs(self, missing: Missing) -> tuple[list[Job], dict[int, int]]:
         """The jobs, and the job of each process."""
-        places, table = find(self._root, self._processes)
+        look = partial(find_own, job_id=self._own[0], node=self._own[1]) if self._own else find
+        places, table = look(self._root, self._processes)
         if self._wanted is not None:
             places = [place for place in places if place.job_id in self._wanted]
             for absent in sorted(self._wanted.difference(place.job_id or 0 for place in places)):
