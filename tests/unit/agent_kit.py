@@ -34,7 +34,7 @@ from backend.agent.telemetry import batch
 from backend.sessions.apps import base_path
 from backend.sessions.certs import make_certificate
 from backend.sessions.job import AgentSpec, AppSpec, agent_zipapp
-from tests.unit.telemetry_kit import Receiver
+from tests.unit.push_kit import Receiver
 
 SESSION = "s" + "0123456789abcdef012345678"
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ import pytest
 from backend.agent.telemetry import push
 from backend.agent.telemetry.push import Door, Pusher
 from backend.agent.telemetry.series import Row
-from tests.unit.telemetry_kit import Receiver, receiver, until
+from tests.unit.push_kit import Receiver, receiver, until
 
 NOW_S = float(int(time.time()))
 SENDER, KEY = "session:sabcdefgh", "k" * 43

@@ -15,7 +15,7 @@ from backend.agent.sampler import FileSystem, Gpu, GpuProcess, Job, Missing, Nod
 from backend.agent.telemetry import batch, series
 from backend.agent.telemetry.own import own_gpus
 from backend.telemetry import METRICS
-from tests.unit.telemetry_kit import check
+from tests.unit.push_kit import check
 
 
 def sample(*jobs: Job, gpus: tuple[Gpu, ...] = (), file_systems: tuple[FileSystem, ...] = ()) -> Sample:

@@ -17,7 +17,7 @@ from backend.agent.telemetry.of_session import BusyMarks, touch
 from backend.sessions.job import agent_zipapp
 from tests.harness import nvml
 from tests.unit.agent_kit import PYTHON, Console, StartedAgent, console, echo_app, spec_for
-from tests.unit.telemetry_kit import until
+from tests.unit.push_kit import until
 
 EVERY_S = 0.2
 JOB = 2_000_000_000 + os.getpid() % 100_000_000
