@@ -186,7 +186,7 @@ async def cancel_action(desk: Desk, args: dict[str, Any]) -> Message:
         await jobs.cancel(desk.services, desk.viewer, job_id)
     except jobs.JobNotFound as none:
         raise Refused(no_job(job_id)) from none
-    except (jobs.CancelRefused, SessionError) as refusal:
+    except (jobs.ActionRefused, SessionError) as refusal:
         raise Refused(f"The job was not cancelled. {refusal}") from refusal
     except LauncherError as error:
         raise Refused(f"The job was not cancelled: {error.message}") from error

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from app.rest import schemas
-from app.rest.base import Operation, Parameter, Problem, RestHandler, not_found
+from app.rest.base import Operation, Parameter, Problem, RestHandler
 from app.rest.schemas import FLAG, NUMBER, TEXT, WHOLE, many, maybe, plain, thing
 from backend import jobs
 from backend.cluster import JOB_STATES, JOBS, Snapshot
@@ -105,48 +105,3 @@ class Jobs(RestHandler):
             raise Problem(400, "Bad Request", f"state: some of {', '.join(JOB_STATES)} are wanted.")
         gpus = self.text("gpus", "", ("", "true", "false"))
         return JobFilter(**lists, with_gpus=None if gpus == "" else gpus == "true", text=self.text("text", "")[:200])
-
-
-class OneJobHandler(RestHandler):
-    """Finds the job an address names."""
-
-    def find(self, text: str) -> dict[str, Any]:
-        """The job's row with its words. Raises Problem, the same for none and for not theirs."""
-        self.services.snapshots.refresh()
-        snapshot = self.services.snapshots.current
-        try:
-            return with_words(jobs.find(self.viewer, snapshot, job_number(text)), snapshot, self.viewer)
-        except jobs.JobNotFound:
-            not_found()
-
-
-class OneJob(OneJobHandler):
-    """`/jobs/{job}`."""
-
-    operations: ClassVar = {"GET": Operation("One job of the queue", {200: JOB}, errors=(404,))}
-
-    async def get(self, number: str) -> None:
-        self.json(await self.run(self.find, number))
-
-
-class CancelJob(OneJobHandler):
-    """`/jobs/{job}/cancel`."""
-
-    operations: ClassVar = {
-        "POST": Operation(
-            "Cancel a job, as yourself: the scheduler has the last word",
-            {202: thing({"job_id": WHOLE})},
-            errors=(403, 404, 409, 422, 503),
-        )
-    }
-
-    async def post(self, number: str) -> None:
-        try:
-            await self.run(self.services.snapshots.refresh)
-            await jobs.cancel(self.services, self.viewer, job_number(number), self.address)
-        except jobs.JobNotFound:
-            not_found()
-        except jobs.CancelRefused as refused:
-            status, title = (403, "Forbidden") if refused.why == "rights" else (409, "Conflict")
-            raise Problem(status, title, str(refused)) from refused
-        self.json({"job_id": int(number)}, status=202)

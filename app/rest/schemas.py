@@ -98,6 +98,8 @@ def of_rows(schema: pa.Schema, more: Mapping[str, Schema] | None = None) -> Sche
 def _of_arrow(kind: pa.DataType) -> Schema:
     if pa.types.is_list(kind):
         return many(_of_arrow(kind.value_type))
+    if pa.types.is_dictionary(kind):
+        return _of_arrow(kind.value_type)
     if pa.types.is_struct(kind):
         return thing({kind.field(at).name: _of_arrow(kind.field(at).type) for at in range(kind.num_fields)})
     if pa.types.is_boolean(kind):

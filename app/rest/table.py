@@ -11,8 +11,9 @@ from app.rest.base import RestHandler
 from app.rest.cluster import Cluster, Nodes, Partitions, Reservations
 from app.rest.describe import Description
 from app.rest.embeds import Embeds, RevokeEmbed
-from app.rest.jobs import CancelJob, Jobs, OneJob
+from app.rest.jobs import Jobs
 from app.rest.login import OwnLogin
+from app.rest.onejob import CancelJob, ExtendJob, HoldJob, JobLog, JobScript, OneJob, ReleaseJob, RequeueJob
 from app.rest.reports import OneReport, Reports, RunReport
 from app.rest.sessions import EstimateStart, OneSession, Options, SessionLog, Sessions, StopSession
 from app.rest.usage import Usage, UsageCatalogue, UsageJobs
@@ -51,6 +52,12 @@ ADDRESSES = (
     Address("/jobs", Jobs),
     Address("/jobs/{job}", OneJob),
     Address("/jobs/{job}/cancel", CancelJob),
+    Address("/jobs/{job}/hold", HoldJob),
+    Address("/jobs/{job}/release", ReleaseJob),
+    Address("/jobs/{job}/requeue", RequeueJob),
+    Address("/jobs/{job}/extend", ExtendJob),
+    Address("/jobs/{job}/log", JobLog),
+    Address("/jobs/{job}/script", JobScript),
     Address("/usage", Usage),
     Address("/usage/jobs", UsageJobs),
     Address("/usage/catalogue", UsageCatalogue),

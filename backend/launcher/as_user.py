@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import errno
 import json
 import os
 import pwd
@@ -31,6 +32,7 @@ from typing import Any
 CONFIG_FILE = "/etc/carme/as-user.json"
 REQUEST_LIMIT_BYTES = 8 * 2**20
 TAIL_LIMIT_BYTES = 256 * 2**10
+READ_LIMIT_BYTES = 128 * 2**10  # of a job's log or script: JSON may take six times that
 COMMAND_TIMEOUT_S = 30.0
 LONGEST_SUBMIT_S = 600.0
 
@@ -247,6 +249,14 @@ def decoded_files(request: dict[str, Any]) -> dict[str, bytes]:
 
 def run(argv: list[str], environment: dict[str, str], timeout_s: float, stdin: str = "") -> tuple[int, str, str]:
     """Run one command: (status, output, errors). Raises Failure when it is absent or too slow."""
+    status, output, errors = run_whole(argv, environment, timeout_s, stdin)
+    return status, plain(output), plain(errors)
+
+
+def run_whole(
+    argv: list[str], environment: dict[str, str], timeout_s: float, stdin: str = ""
+) -> tuple[int, bytes, bytes]:
+    """The same, with all that it wrote."""
     program = shutil.which(argv[0], path=environment["PATH"])
     if program is None:
         raise Failure("config", f"{argv[0]} is not installed where this program looks for it")
@@ -262,7 +272,7 @@ def run(argv: list[str], environment: dict[str, str], timeout_s: float, stdin: s
         )
     except subprocess.TimeoutExpired as error:
         raise Failure("unknown", f"{argv[0]} did not answer in time") from error
-    return done.returncode, plain(done.stdout), plain(done.stderr)
+    return done.returncode, done.stdout, done.stderr
 
 
 def plain(raw: bytes) -> str:
@@ -336,6 +346,46 @@ class Slurm:
     def release(self, job: str) -> None:
         self._command(["scontrol", "release", job])
 
+    def requeue(self, job: str) -> None:
+        self._command(["scontrol", "requeue", job])
+
+    def log_path(self, job: str, which: str, gone: bool, window: list[str]) -> str:
+        """Where the job's output goes; "" when Slurm doesn't know (any more). Raises Failure."""
+        name = "StdErr" if which == "err" else "StdOut"
+        if not gone:
+            status, output, errors = run_whole(["scontrol", "show", "job", job], self.environment, COMMAND_TIMEOUT_S)
+            if status == 0:
+                facts = job_facts(output, os.getuid())
+                return facts.get(name) or facts.get("StdOut", "")
+            self._absent(errors)
+        # Slurm keeps it in its accounts since 24.05; an older sacct knows no such field.
+        argv = ["sacct", "--noheader", "--parsable2", "--allocations", "--expand-patterns", *window]
+        status, output, _ = run_whole(
+            [*argv, f"--jobs={job}", f"--format={name}"], self.environment, COMMAND_TIMEOUT_S
+        )
+        lines = output.decode("utf-8", "replace").splitlines() if status == 0 else []
+        return next((line for line in reversed(lines) if line.startswith("/")), "")
+
+    def script(self, job: str, kind: str, gone: bool, window: list[str]) -> bytes:
+        """The batch script or the environment of a job; b"" when Slurm doesn't keep it. Raises Failure."""
+        if kind == "script" and not gone:
+            argv = ["scontrol", "write", "batch_script", job, "-"]
+            status, output, errors = run_whole(argv, self.environment, COMMAND_TIMEOUT_S)
+            if status == 0:
+                return output
+            if b"batch script" not in errors.lower() and b"non-batch" not in errors.lower():
+                self._absent(errors)
+        option = "--batch-script" if kind == "script" else "--env-vars"
+        argv = ["sacct", *window, f"--jobs={job}", option]
+        status, output, _ = run_whole(argv, self.environment, COMMAND_TIMEOUT_S)
+        return kept_text(output) if status == 0 else b""
+
+    def _absent(self, errors: bytes) -> None:
+        """A job that the controller has forgotten is no failure; anything else is."""
+        words = plain(errors)
+        if "invalid job id" not in words.lower():
+            raise refusal(words)
+
     def _command(self, argv: list[str]) -> None:
         status, output, errors = run(argv, self.environment, COMMAND_TIMEOUT_S)
         if status != 0 or "error:" in errors:  # scancel exits 0 for a job that is not there
@@ -382,6 +432,28 @@ class Local:
 
     def release(self, job: str) -> None:
         self._ask({"action": "release", "job_id": _number(job)})
+
+    def requeue(self, job: str) -> None:
+        raise Failure("refused", "jobs on this machine are not put back in the queue")
+
+    def log_path(self, job: str, which: str, gone: bool, window: list[str]) -> str:
+        return str(self._job(job).get("output", ""))
+
+    def script(self, job: str, kind: str, gone: bool, window: list[str]) -> bytes:
+        if kind != "script":
+            return b""
+        argv = self._job(job).get("argv") or [""]
+        try:
+            return read_part(argv[0], READ_LIMIT_BYTES, end=False)[0]
+        except OSError:
+            return b""
+
+    def _job(self, job: str) -> dict[str, Any]:
+        number = _number(job)
+        found = [row for row in self._ask({"action": "list"})["jobs"] if row["id"] == number]
+        if not found:
+            raise Failure("not_found", "This machine's scheduler has forgotten the job.")
+        return found[0]
 
     def _ask(self, request: dict[str, Any], timeout_s: float = COMMAND_TIMEOUT_S) -> dict[str, Any]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -485,6 +557,87 @@ def tail(request: dict[str, Any], scheduler: Slurm | Local) -> dict[str, Any]:
     return {"text": content.decode("utf-8", "replace"), "size_bytes": facts.st_size}
 
 
+def requeue(request: dict[str, Any], scheduler: Slurm | Local) -> dict[str, Any]:
+    scheduler.requeue(job_of(request))
+    return {}
+
+
+def job_log(request: dict[str, Any], scheduler: Slurm | Local) -> dict[str, Any]:
+    """The end of what a job printed, as far as the person may read it. `which`: "out" or "err".
+
+    Where Slurm has forgotten the path, the file sbatch writes by default in `folder`, the job's working folder.
+    """
+    which = text_of(request, "which", re.compile("out|err"))
+    limit = count_of(request, "max_bytes", 1, READ_LIMIT_BYTES)
+    job = job_of(request)
+    path = scheduler.log_path(job, which, request.get("gone") is True, window_of(request))
+    note = ""
+    if not path and request.get("folder") is not None and which == "out":
+        folder = text_of(request, "folder", FOLDER_PATH)
+        path = f"{folder.rstrip('/')}/slurm-{job}.out"
+        note = "Slurm has forgotten where the output went; this is the file it writes where a script names none."
+    if not path.startswith("/"):
+        raise Failure("not_found", "Slurm has forgotten where the job's output went.")
+    if path == "/dev/null":
+        raise Failure("not_found", "The job's output is thrown away: it goes to /dev/null.")
+    try:
+        content, size = read_part(path, limit, end=True)
+    except OSError as error:
+        where = f" The default file would be {path}." if note else f" It goes to {path}."
+        raise Failure("not_found", f"The output can't be read: {error.strerror}.{where}") from error
+    return {"text": content.decode("utf-8", "replace"), "size_bytes": size, "path": path, "note": note}
+
+
+def job_script(request: dict[str, Any], scheduler: Slurm | Local) -> dict[str, Any]:
+    """The batch script of a job of the person's, or (`kind`: "environment") what it was submitted with."""
+    kind = text_of(request, "kind", re.compile("script|environment"))
+    content = scheduler.script(job_of(request), kind, request.get("gone") is True, window_of(request))
+    if not content.strip():
+        what = "the script" if kind == "script" else "the environment"
+        raise Failure("not_found", f"Slurm doesn't keep {what} of this job.")
+    text = content[:READ_LIMIT_BYTES].decode("utf-8", "replace")
+    return {"text": text, "size_bytes": len(content), "path": "", "note": ""}
+
+
+FOLDER_PATH = re.compile(r"/[^\x00-\x1f]{0,4000}")
+
+
+def window_of(request: dict[str, Any]) -> list[str]:
+    """Options of sacct for the stretch in which the job was submitted and ended: its number may have come again."""
+    if request.get("since_s") is None:
+        return []
+    since_s, until_s = (count_of(request, name, 0, 2**33) for name in ("since_s", "until_s"))
+    return [f"--starttime=uts{since_s}", f"--endtime=uts{until_s}"]
+
+
+def job_facts(output: bytes, uid: int) -> dict[str, str]:
+    """What `scontrol show job` says in lines of one fact, of the first job that is this uid's. Raises Failure."""
+    for record in output.decode("utf-8", "replace").split("\n\n"):
+        if re.search(r"^   UserId=[^\s(]*\(" + str(uid) + r"\)\s", record, re.MULTILINE):
+            return dict(re.findall(r"^   (StdOut|StdErr)=(.*)$", record, re.MULTILINE))
+    raise Failure("not_found", "This is no job of yours.")
+
+
+def kept_text(output: bytes) -> bytes:
+    """Of `sacct --batch-script` or `--env-vars`: what stands below its heading; b"" where it keeps none."""
+    heading, _, rest = output.partition(b"\n")
+    line, _, text = rest.partition(b"\n")
+    if b" for " not in heading or not line.startswith(b"---") or text.strip() in (b"", b"NONE"):
+        return b""
+    return text
+
+
+def read_part(path: str, limit: int, end: bool) -> tuple[bytes, int]:
+    """The end or the beginning of a regular file, and its size. Raises OSError, also for what is no file."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        facts = os.fstat(fd)
+        if not stat.S_ISREG(facts.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", path)
+        file.seek(max(0, facts.st_size - limit) if end else 0)
+        return file.read(limit), facts.st_size
+
+
 def forget(request: dict[str, Any], scheduler: Slurm | Local) -> dict[str, Any]:
     """Remove the folder of a session that is over."""
     return {"removed": remove_session(scheduler.me.pw_dir, text_of(request, "session", SESSION))}
@@ -497,6 +650,9 @@ ACTIONS = {
     "update": update,
     "hold": hold,
     "release": release,
+    "requeue": requeue,
+    "job_log": job_log,
+    "job_script": job_script,
     "tail": tail,
     "forget": forget,
 }

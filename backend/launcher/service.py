@@ -26,7 +26,9 @@ from config import Settings
 
 log = logging.getLogger("carme.launcher")
 
-ACTIONS = frozenset(("submit", "cancel", "update", "hold", "release", "tail", "estimate", "forget"))
+ACTIONS = frozenset(
+    ("submit", "cancel", "update", "hold", "release", "requeue", "tail", "job_log", "job_script", "estimate", "forget")
+)
 REQUEST_LIMIT_BYTES = 8 * 2**20
 READ_TIMEOUT_S = 10.0
 ACTION_TIMEOUT_S = 45.0

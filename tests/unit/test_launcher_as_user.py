@@ -47,7 +47,7 @@ class Fake:
         self.bin.mkdir()
         self.record, self.plan = folder / "record", folder / "plan"
         self.answers()
-        for name in ("sbatch", "scancel", "scontrol"):
+        for name in ("sbatch", "scancel", "scontrol", "sacct"):
             path = self.bin / name
             path.write_text(RECORDER.format(record=str(self.record), plan=str(self.plan)))
             path.chmod(0o755)
@@ -387,3 +387,108 @@ def test_it_needs_nothing_but_its_one_file(tmp_path: Path) -> None:
         [sys.executable, "-I", str(copy)], input=b"{}", capture_output=True, check=True, cwd="/"
     )
     assert json.loads(done.stdout)["ok"] is False
+
+
+# -- what a job printed, and its script
+
+
+def shown(uid: int, **facts: str) -> str:
+    lines = [f"JobId=12 JobName=x\n   UserId=ada({uid}) GroupId=ada(1) MCS_label=N/A", "   WorkDir=/w"]
+    return "\n".join([*lines, *(f"   {name}={value}" for name, value in facts.items())]) + "\n"
+
+
+def test_the_end_of_a_jobs_output_is_read_where_slurm_says_it_goes(fake: Fake, tmp_path: Path) -> None:
+    log = tmp_path / "out.txt"
+    log.write_text("first\nlast\n")
+    fake.answers(scontrol={"out": shown(os.getuid(), StdErr=str(log), StdOut=str(log))})
+    answer = fake.call("job_log", job_id="12", which="out", max_bytes=5)
+    assert (answer["text"], answer["size_bytes"], answer["path"]) == ("last\n", 11, str(log))
+    assert fake.seen()[0]["argv"][1:] == ["show", "job", "12"]
+
+
+def test_a_job_of_another_is_not_looked_into(fake: Fake, tmp_path: Path) -> None:
+    fake.answers(scontrol={"out": shown(os.getuid() + 1, StdOut="/etc/passwd")})
+    with pytest.raises(as_user.Failure) as failure:
+        fake.call("job_log", job_id="12", which="out", max_bytes=100)
+    assert failure.value.kind == "not_found"
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "/dev/zero", "/", "/nowhere/at/all", ""])
+def test_what_is_no_file_is_said_and_never_read_for_ever(fake: Fake, path: str) -> None:
+    fake.answers(scontrol={"out": shown(os.getuid(), StdOut=path)})
+    with pytest.raises(as_user.Failure) as failure:
+        fake.call("job_log", job_id="12", which="out", max_bytes=100)
+    assert failure.value.kind == "not_found"
+
+
+def test_a_forgotten_jobs_default_file_is_tried_and_said_to_be_a_guess(fake: Fake, tmp_path: Path) -> None:
+    (tmp_path / "slurm-12.out").write_text("kept")
+    gone = {"status": 1, "err": "slurm_load_jobs error: Invalid job id specified\n"}
+    fake.answers(scontrol=gone, sacct={"status": 1, "err": 'sacct: error: Invalid field requested: "StdOut"\n'})
+    answer = fake.call("job_log", job_id="12", which="out", max_bytes=100, folder=str(tmp_path))
+    assert answer["text"] == "kept" and "forgotten" in answer["note"]
+
+
+def test_of_a_job_whose_number_may_have_come_again_only_the_accounts_are_asked(fake: Fake, tmp_path: Path) -> None:
+    log = tmp_path / "o"
+    log.write_text("x")
+    fake.answers(sacct={"out": f"{log}\n"})
+    request = {"job_id": "12", "which": "out", "max_bytes": 9, "gone": True, "since_s": 5, "until_s": 9}
+    assert fake.call("job_log", **request)["text"] == "x"
+    (call,) = fake.seen()
+    assert "--starttime=uts5" in call["argv"] and "--endtime=uts9" in call["argv"]
+
+
+def test_a_controller_that_is_away_is_told_apart_from_a_job_that_is_forgotten(fake: Fake) -> None:
+    fake.answers(scontrol={"status": 1, "err": "Unable to contact slurm controller (connect failure)\n"})
+    with pytest.raises(as_user.Failure) as failure:
+        fake.call("job_log", job_id="12", which="out", max_bytes=100)
+    assert failure.value.kind == "unavailable"
+
+
+def test_a_script_comes_from_the_controller_else_from_the_accounts(fake: Fake) -> None:
+    fake.answers(scontrol={"out": "#!/bin/sh\necho ü\n"})
+    assert fake.call("job_script", job_id="12", kind="script")["text"] == "#!/bin/sh\necho ü\n"
+    gone = {"status": 1, "err": "scontrol: error: job script retrieval failed: Invalid job id specified\n"}
+    fake.answers(scontrol=gone, sacct={"out": "Batch Script for 12\n-----\n#!/bin/sh\nold\n"})
+    assert fake.call("job_script", job_id="12", kind="script")["text"] == "#!/bin/sh\nold\n"
+
+
+@pytest.mark.parametrize("kind", ["script", "environment"])
+def test_what_slurm_keeps_no_copy_of_is_said(fake: Fake, kind: str) -> None:
+    heading = "Batch Script" if kind == "script" else "Environment used"
+    gone = {"status": 1, "err": "job script retrieval failed: Invalid job id specified\n"}
+    fake.answers(scontrol=gone, sacct={"out": f"{heading} for 12\n-----\nNONE\n\n"})
+    with pytest.raises(as_user.Failure) as failure:
+        fake.call("job_script", job_id="12", kind=kind)
+    assert (failure.value.kind, "keep" in failure.value.message) == ("not_found", True)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"which": "both", "max_bytes": 1}, {"which": "out", "max_bytes": 10**9}, {"which": "out"},
+        {"which": "out", "max_bytes": 1, "since_s": "now", "until_s": 1},
+    ],
+)  # fmt: skip
+def test_a_wrong_question_for_a_log_runs_nothing(fake: Fake, request_: dict[str, Any]) -> None:
+    with pytest.raises(as_user.Failure) as failure:
+        fake.call("job_log", job_id="12", **request_)
+    assert (failure.value.kind, fake.seen()) == ("bad_request", [])
+
+
+@given(st.binary(max_size=2000))
+@settings(max_examples=200)
+def test_no_answer_of_scontrol_or_sacct_breaks_the_reading_of_it(raw: bytes) -> None:
+    as_user.kept_text(raw)
+    try:
+        found = as_user.job_facts(raw, 1000)
+    except as_user.Failure as failure:
+        assert failure.kind == "not_found"
+    else:
+        assert set(found) <= {"StdOut", "StdErr"}
+
+
+def test_requeue_names_the_job(fake: Fake) -> None:
+    fake.call("requeue", job_id="12_3")
+    assert fake.seen()[0]["argv"][1:] == ["requeue", "12_3"]

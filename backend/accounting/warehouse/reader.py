@@ -129,6 +129,20 @@ class Warehouse:
                 self._in_use[generation] -= 1
                 self._drop_unused()
 
+    def rows_near(self, job_id: int, cluster: str | None = None) -> str:
+        """SQL of `jobs` over the files alone that could hold this job: the manifest knows the numbers in each.
+
+        For a `cursor()`; select with `job_id = …`, for which the row groups' statistics are used.
+        """
+        manifest = self._manifest
+        ended = [
+            file.path
+            for file in manifest.jobs
+            if file.min_job_id <= job_id <= file.max_job_id and cluster in (None, file.cluster)
+        ]
+        waiting = [path for name, path in manifest.open.items() if cluster in (None, name)]
+        return self._over([*ended, *waiting], JOBS, manifest.columns)
+
     def close(self) -> None:
         """Give the memory back."""
         self._db.close()

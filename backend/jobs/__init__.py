@@ -1,0 +1,24 @@
+"""Jobs as one person may see and change them: the same for pages, REST and the command line."""
+
+from backend.jobs.acting import (
+    ACTIONS,
+    ActionRefused,
+    Asked,
+    act,
+    cancel,
+    extend,
+    hold,
+    refusal,
+    refusals,
+    release,
+    requeue,
+)
+from backend.jobs.files import Part, read_log, read_script
+from backend.jobs.record import Namesake, Record, look
+from backend.jobs.seeing import JobNotFound, find, is_held, is_one_task, is_own, seen_by
+
+__all__ = [
+    "ACTIONS", "ActionRefused", "Asked", "JobNotFound", "Namesake", "Part", "Record", "act", "cancel", "extend",
+    "find", "hold", "is_held", "is_one_task", "is_own", "look", "read_log", "read_script", "refusal", "refusals",
+    "release", "requeue", "seen_by",
+]  # fmt: skip
