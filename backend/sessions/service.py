@@ -191,6 +191,7 @@ class Sessions:
             row, fresh = self._rows.insert(
                 submission.row,
                 self._settings.sessions.max_active_per_person,
+                self._settings.sessions.submit_timeout_s,
                 lambda tx: audit(tx, viewer.name, "session.launch", submission.row.id, address=address, **detail),
             )
         except TooManySessions as error:

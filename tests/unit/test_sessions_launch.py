@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,19 @@ async def test_the_row_is_there_before_anything_is_submitted(tmp_path: Path) -> 
     desk = Desk(tmp_path, Watching())
     await desk.launch(gpus=1)
     assert seen == [("submitting", None, True)]
+
+
+async def test_waiting_for_the_database_leaves_the_scheduler_its_whole_time(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, **{"sessions.submit_timeout_s": 5})
+    with desk.db.begin() as tx:  # somebody else writes
+        tx.connection()
+        launching = asyncio.ensure_future(desk.launch(gpus=1))
+        await asyncio.sleep(1.5)
+        freed_s = time.time()
+    row = desk.row(await launching)
+    assert row.created_s >= int(freed_s)
+    assert row.not_after_s >= freed_s + 5
+    assert desk.launcher.of("submit")[0]["not_after_s"] == row.not_after_s
 
 
 async def test_the_agents_file_carries_the_secret_and_the_database_does_not(desk: Desk) -> None:

@@ -3,6 +3,7 @@ processes one wins and the others look again."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -76,10 +77,12 @@ class Rows:
         with self._db.read() as tx:
             return tx.scalars(select(Row).where(Row.owner == owner, Row.launch_key == key)).first()
 
-    def insert(self, row: Row, most: int, note: Callable[[DbSession], None]) -> tuple[Row, bool]:
+    def insert(self, row: Row, most: int, submit_within_s: int, note: Callable[[DbSession], None]) -> tuple[Row, bool]:
         """Add a row, unless its click has made one: then that one and False. Raises TooManySessions.
 
-        `note` writes the audit line in the same transaction.
+        It is of the moment at which the database could be written, and may be submitted for `submit_within_s` from
+        there: waiting for another writer leaves the scheduler no less. `note` writes the audit line in the same
+        transaction.
         """
         try:
             with self._db.begin() as tx:
@@ -91,6 +94,8 @@ class Rows:
                 query_live = select(func.count()).where(Row.owner == row.owner, Row.state.in_(LIVE_STATES))
                 if tx.execute(query_live).scalar_one() >= most:
                     raise TooManySessions(most)
+                row.created_s = int(time.time())
+                row.not_after_s = math.ceil(time.time() + submit_within_s)
                 tx.add(row)
                 note(tx)
         except IntegrityError:

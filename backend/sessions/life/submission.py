@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import secrets
-import time
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -30,9 +29,20 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 class Submission:
     """A row to be stored before anything is submitted, and what the launcher is then asked for."""
 
-    row: models.Session
+    row: models.Session  # its two times are those of its storing
     user: str
-    arguments: dict[str, Any]
+    options: dict[str, Any]
+    files: dict[str, str]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Of the launcher's `submit`, once the row is stored."""
+        return {
+            "session": self.row.id,
+            "not_after_s": self.row.not_after_s,
+            "options": self.options,
+            "files": self.files,
+        }
 
 
 def new_session_id() -> str:
@@ -127,8 +137,6 @@ def prepare(
     session_id = new_session_id()
     secret = secrets.token_urlsafe(32)
     certificate, private_key, fingerprint = make_certificate(session_id)
-    now_s = int(time.time())
-    not_after_s = now_s + settings.sessions.submit_timeout_s
     spec = AgentSpec(
         session_id=session_id,
         secret=secret,
@@ -155,21 +163,13 @@ def prepare(
         apps={app.name: "starting" for app in spec.apps},
         reason="",
         exit_code="",
-        created_s=now_s,
-        not_after_s=not_after_s,
         start_expected=False,
         account=request.account,
         launch_key=key[:64] or None,
         removed=False,
         version=0,
     )
-    arguments = {
-        "session": session_id,
-        "not_after_s": not_after_s,
-        "options": job_options(request),
-        "files": _encoded(spec),
-    }
-    return Submission(row, person.name, arguments)
+    return Submission(row, person.name, job_options(request), _encoded(spec))
 
 
 def job_options(request: LaunchRequest) -> dict[str, Any]:
