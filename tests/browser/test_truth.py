@@ -137,6 +137,7 @@ def test_an_operator_of_a_real_cluster_compares_last_month(browser: Browser) -> 
         for user, cpus in (("ada", 2), ("bob", 3)):
             kinds.submit(cluster, user, f"-n{cpus}", "--gres=gpu:1", "--wrap=sleep 2")
         cluster.wait_idle()
+        kinds.wait_accounted(cluster)
         month_s = int(datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp())
         kinds.stretch(cluster, began_s, month_s - 100_000, 1777)
         kinds.roll_up(cluster, month_s - 100_000)
