@@ -16,7 +16,8 @@ from tests.bench._console import on_cluster, person
 from tests.browser.person import sign_in
 from tests.harness import Cluster, images
 from tests.harness.browser import chromium
-from tests.harness.console import Console, free_port
+from tests.harness.console import Console
+from tests.harness.ports import free_port
 
 ROUNDS = 5
 USABLE = ".jp-LauncherCard"

@@ -106,6 +106,10 @@ def test_the_launcher_killed_in_the_middle_leaves_one_job_or_none(
         assert [f"carme-{session_id}"] * int(settled["confirmed"]) == all_session_jobs(cluster)
     else:
         assert jobs == []
+    until = time.monotonic() + 30
+    while not console.launcher_answers():
+        assert time.monotonic() < until, "it doesn't come back"
+        time.sleep(0.1)
 
 
 def test_a_job_that_comes_after_its_session_was_given_up_is_cancelled(

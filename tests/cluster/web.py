@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.harness import Cluster
-from tests.harness.console import ROOT, Console
+from tests.harness.console import ROOT, START_S, Console
 
 JUPYTER = ROOT / ".venv-apps/bin/jupyter-lab"
 PLAIN = {"sessions": {"runtime": "none", "jupyter_command": str(JUPYTER)}}
@@ -28,9 +28,8 @@ class BareConsole(Console):
     def start(self) -> None:
         self._spawn("launcher", self.folder / "launcher.toml", "--only", "launcher", user="carme-launch")
         self._spawn("serve", self.config, "--only", "collector", user="carme")
-        until = time.monotonic() + 20
-        socket, status = self.folder / "run/launcher.sock", self.data_dir / "snapshot"
-        while not (socket.exists() and list(status.glob("*/jobs.arrow"))):
+        until = time.monotonic() + START_S
+        while not (self.launcher_answers() and list(self.data_dir.glob("snapshot/*/jobs.arrow"))):
             if time.monotonic() > until:
                 raise AssertionError(self.log)
             time.sleep(0.1)

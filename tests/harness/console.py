@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.harness.errors import StartFailed
+from tests.harness.ports import free_port
 
 if TYPE_CHECKING:
     from tests.harness import Cluster
@@ -30,14 +31,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = sys.executable
 START_S = 40.0
-
-
-def free_port() -> int:
-    """A TCP port of the loopback nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def toml(tables: dict[str, dict[str, Any]]) -> str:
@@ -87,6 +80,10 @@ class Console:
         return self.folder / "carme.toml"
 
     @property
+    def launcher_socket(self) -> Path:
+        return (self.data_dir if self.cluster is None else self.folder) / "run/launcher.sock"
+
+    @property
     def log(self) -> str:
         """What the processes have said so far."""
         return "".join(path.read_text(errors="replace") for path in sorted(self.folder.glob("*.log")))
@@ -122,7 +119,7 @@ class Console:
         scheduler: dict[str, dict[str, Any]] = {
             "scheduler": {"kind": "slurm", "cluster": cluster.name},
             "slurm": {"conf": str(cluster.slurm_conf)},
-            "launcher": {"strategy": "sudo", "socket": str(run / "launcher.sock"), "allowed_peer": "carme"},
+            "launcher": {"strategy": "sudo", "socket": str(console.launcher_socket), "allowed_peer": "carme"},
         }
         # The launcher reads a file of its own: it has no business with the directory's password.
         (folder / "launcher.toml").write_text(toml({"instance": {"data_dir": str(run)}, **scheduler}))
@@ -188,21 +185,34 @@ class Console:
         self.processes.append(process)
 
     def wait_up(self) -> None:
-        """Wait until the console answers. Raises StartFailed with the end of the log."""
+        """Wait until the console and its launcher answer. Raises StartFailed with the end of the log."""
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
-            with (
-                contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError),
-                urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as answer,
-            ):
-                if answer.status == 200:
-                    return
+            if self.web_answers() and self.launcher_answers():
+                return
             if any(process.poll() is not None for process in self.processes):
                 break
             time.sleep(0.1)
         log = self.log
         self.stop()
         raise StartFailed(f"the console did not come up; its log ends:\n{log[-4000:]}")
+
+    def web_answers(self) -> bool:
+        """Whether the web process serves now."""
+        with (
+            contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError),
+            urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as answer,
+        ):
+            return bool(answer.status == 200)
+        return False
+
+    def launcher_answers(self) -> bool:
+        """Whether the launcher takes connections now: web comes up without it, and refuses to launch."""
+        with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+            probe.settimeout(2)
+            probe.connect(str(self.launcher_socket))
+            return True
+        return False
 
     def stop(self) -> None:
         """End its processes, properly."""

@@ -21,6 +21,7 @@ from backend.agent import supervisor
 from backend.agent.spec import AgentSpec, AppSpec
 from backend.sessions.apps import base_path
 from backend.sessions.job import agent_zipapp
+from tests.harness.ports import free_port
 from tests.unit.agent_kit import (
     JUPYTER,
     PYTHON,
@@ -44,12 +45,6 @@ def ready(message: dict[str, Any]) -> bool:
 
 def failed(message: dict[str, Any]) -> bool:
     return "failed" in message["apps"].values()
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def alive(pids: list[int]) -> list[int]:

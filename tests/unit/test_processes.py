@@ -19,6 +19,7 @@ import pytest
 from backend.cluster import SchedulerAway
 from backend.cluster.local import ask_supervisor, socket_path
 from config import load_settings
+from tests.harness.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,7 +76,7 @@ class Serve:
             return None
 
 
-def until(holds: Callable[[], Any], timeout_s: float = 30.0) -> Any:
+def until(holds: Callable[[], Any], timeout_s: float = 90.0) -> Any:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if found := holds():
@@ -103,11 +104,6 @@ def taken() -> Iterator[socket.socket]:
         yield listener
 
 
-def free_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return port_of(probe)
-
-
 def port_of(listener: socket.socket) -> str:
     return str(listener.getsockname()[1])
 
@@ -115,7 +111,7 @@ def port_of(listener: socket.socket) -> str:
 @pytest.mark.parametrize(("role", "flag"), [("web", "--port"), ("proxy", "--apps-port")])
 def test_a_taken_port_ends_the_start_with_words(serve: Serve, taken: socket.socket, role: str, flag: str) -> None:
     process = serve.start("--only", role, "--address", "127.0.0.1", flag, port_of(taken))
-    assert process.wait(40) == 1
+    assert process.wait(120) == 1
     assert f"127.0.0.1 port {port_of(taken)}: another program has this port" in serve.said
     assert flag in serve.said
     assert f"{role} can't start" in serve.said
@@ -124,7 +120,7 @@ def test_a_taken_port_ends_the_start_with_words(serve: Serve, taken: socket.sock
 
 
 def test_a_process_that_was_up_is_started_again_until_its_port_is_free(serve: Serve) -> None:
-    port = free_port()
+    port = str(free_port())
     serve.start("--only", "proxy", "--address", "127.0.0.1", "--apps-port", port)
     until(lambda: "apps at" in serve.said)
     proxy = serve.role("proxy")
@@ -174,7 +170,7 @@ def states(serve: Serve) -> list[str]:
 
 def test_killing_serve_leaves_only_running_jobs_which_the_next_start_finds(serve: Serve, taken: socket.socket) -> None:
     roles = ("--only", "supervisor,launcher,proxy", "--address", "127.0.0.1", "--apps-port")
-    process = serve.start(*roles, free_port())
+    process = serve.start(*roles, str(free_port()))
     until(lambda: serve.ask(action="list"))
     job = sleeping_job(serve)
     process.kill()
@@ -183,13 +179,13 @@ def test_killing_serve_leaves_only_running_jobs_which_the_next_start_finds(serve
     assert job.is_running()
 
     # A start that fails is no proper end: the job goes on.
-    assert serve.start(*roles, port_of(taken)).wait(40) == 1
+    assert serve.start(*roles, port_of(taken)).wait(120) == 1
     assert job.is_running()
 
-    process = serve.start(*roles, free_port())
+    process = serve.start(*roles, str(free_port()))
     assert until(lambda: states(serve)) == ["RUNNING"]
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     assert not job.is_running()
     assert serve.mine() == []
 
@@ -197,9 +193,9 @@ def test_killing_serve_leaves_only_running_jobs_which_the_next_start_finds(serve
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("after_s", [0.5, 1.2, 2.0])
 def test_an_end_while_it_starts_leaves_nothing(serve: Serve, number: signal.Signals, after_s: float) -> None:
-    process = serve.start("--port", free_port(), "--apps-port", free_port())
+    process = serve.start("--port", str(free_port()), "--apps-port", str(free_port()))
     time.sleep(after_s)
     process.send_signal(number)
-    process.wait(30)
+    process.wait(60)
     assert serve.mine() == []
     assert "ended with status" not in serve.said
