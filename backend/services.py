@@ -15,6 +15,7 @@ from backend.identity import Identity
 from backend.launcher import Launcher
 from backend.sessions import Sessions
 from backend.store import Database, SecretBox
+from backend.telemetry import Telemetry, open_telemetry
 from backend.telemetry.verdicts import Rulebook
 from config import Settings
 
@@ -35,6 +36,7 @@ class Services:
     prices: PriceBook
     budgets: Budgets
     verdicts: Rulebook
+    telemetry: Telemetry
 
 
 def open_services(settings: Settings) -> Services:
@@ -68,4 +70,5 @@ def open_services(settings: Settings) -> Services:
         prices=prices,
         budgets=Budgets(db, usage, AccountPeople(snapshots, usage)),
         verdicts=verdicts,
+        telemetry=open_telemetry(settings),
     )

@@ -11,8 +11,9 @@ from backend.telemetry.model import (
     TelemetryState,
     TelemetryUnusable,
 )
+from backend.telemetry.opening import open_telemetry
 
 __all__ = [
     "BY_NAME", "FOOTPRINTS", "IDLE_GPU_PERCENT", "METRICS", "Device", "JobRef", "Metric", "Series", "Spark",
-    "Telemetry", "TelemetryState", "TelemetryUnusable",
+    "Telemetry", "TelemetryState", "TelemetryUnusable", "open_telemetry",
 ]  # fmt: skip

@@ -1,0 +1,220 @@
+"""What is in memory: the samples that are in no file yet, who sent them, and the sums of every running job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from backend.telemetry.model import FOOTPRINTS, TelemetryUnusable
+from backend.telemetry.store.attempts import Attempt, Attempts
+from backend.telemetry.store.chunks import Chunk, Key, merged
+from backend.telemetry.store.manifest import Manifest, naming
+from backend.telemetry.store.senders import Clock, Sender
+from backend.telemetry.store.wal import Batch, Block, JobFacts, Record, facts_of, replay, wal_numbers
+
+SIBLING_S = 120  # a job whose own agent has sent within this time is not measured by the node service as well
+
+
+class Head:
+    """Samples as they came, by whose they are."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[Key, list[tuple[Clock, Block]]] = {}
+        self.samples = 0
+
+    def add(self, batch: Batch, clock: Clock, blocks: Iterable[Block]) -> None:
+        """Take samples in."""
+        for block in blocks:
+            key = Key(batch.cluster, block.job_id, batch.node, block.device)
+            self._blocks.setdefault(key, []).append((clock, block))
+            self.samples += block.values.size
+
+    def blocks(self, cluster: str | None = None, job_id: int | None = None) -> dict[Key, list[tuple[Clock, Block]]]:
+        """Those of a job, of a cluster, or all."""
+        return {
+            key: list(found)
+            for key, found in self._blocks.items()
+            if (job_id is None or key.job_id == job_id) and (cluster is None or key.cluster == cluster)
+        }
+
+
+def as_chunks(found: dict[Key, list[tuple[Clock, Block]]]) -> list[Chunk]:
+    """Samples by our clock, sorted by key; one chunk a key."""
+    chunks = []
+    for key in sorted(found):
+        parts = [
+            Chunk(key, block.model, np.round(block.times_s + clock.correction_s, 1), block.metrics, block.values)
+            for clock, block in found[key]
+        ]
+        chunk = merged(parts)
+        if len(parts) == 1 and len(chunk.times_s) > 1 and not (np.diff(chunk.times_s) > 0).all():
+            chunk = merged([chunk, chunk.within(0.0, 0.0)])  # rounded to one moment
+        if len(chunk.times_s):
+            chunks.append(chunk)
+    return chunks
+
+
+class Live:
+    """The store's memory. Safe in several threads."""
+
+    def __init__(self) -> None:
+        self.lock = RLock()
+        self.senders: dict[tuple[str, str], Sender] = {}  # by sender and node
+        self.attempts = Attempts()
+        self.head = Head()
+        self.sealing: Head | None = None
+        self.newest_s: float | None = None
+        self.wal_read: dict[int, int] = {}  # how far each log was read
+        self._own: dict[tuple[str, int, str], float] = {}  # when a job's own agent last sent from this node
+
+    @classmethod
+    def sealed(cls, folder: Path, manifest: Manifest) -> Live:
+        """As it was when the newest file was written. Raises TelemetryUnusable."""
+        live = cls()
+        if manifest.state is not None:
+            path = folder / manifest.state
+            with naming(path):
+                data = path.read_bytes()
+            try:
+                live.restore(facts_of(data))
+            except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
+                raise TelemetryUnusable(f"{path} is damaged: {error!r}") from error
+        return live
+
+    @classmethod
+    def load(cls, folder: Path, manifest: Manifest) -> Live:
+        """As it was when the last record was written. Raises TelemetryUnusable."""
+        live = cls.sealed(folder, manifest)
+        live.catch_up(folder, manifest)
+        return live
+
+    @property
+    def samples(self) -> int:
+        """How many are in no file yet."""
+        return self.head.samples + (self.sealing.samples if self.sealing else 0)
+
+    def adopt(self, sealed: Attempts) -> None:
+        """The sums now that what was being sealed is in files."""
+        with self.lock:
+            for attempt in sealed:
+                mine = self.attempts.like(attempt)
+                if mine is None:
+                    self.attempts.add(Attempt.of(attempt.facts()))
+                    continue
+                copy = Attempt.of(attempt.facts())
+                mine.tally, mine.nodes = copy.tally, copy.nodes
+                mine.archived = mine.archived and attempt.archived
+
+    def forget(self, attempts: Iterable[Attempt], senders: Iterable[tuple[str, str]]) -> None:
+        """Leave these out, unless something new has come of them."""
+        with self.lock:
+            for attempt in attempts:
+                mine = self.attempts.like(attempt)
+                if mine is not None and mine.end_s == attempt.end_s:
+                    self.attempts.remove(mine)
+            for name in senders:
+                self.senders.pop(name, None)
+            newest_s = self.newest_s or 0.0
+            self._own = {key: sent_s for key, sent_s in self._own.items() if sent_s > newest_s - SIBLING_S}
+
+    def mark_archived(self, attempts: Iterable[Attempt]) -> None:
+        """All that these have in files is archived."""
+        with self.lock:
+            for attempt in attempts:
+                mine = self.attempts.like(attempt)
+                if mine is not None and mine.end_s == attempt.end_s:
+                    mine.archived = True
+
+    def catch_up(self, folder: Path, manifest: Manifest) -> None:
+        """Read what the log has more than this. Raises TelemetryUnusable."""
+        for number in wal_numbers(folder):
+            if number < manifest.wal_from:
+                continue
+            for record, end in replay(folder, number, self.wal_read.get(number, 0)):
+                self.apply(record)
+                self.wal_read[number] = end
+
+    def apply(self, record: Record) -> None:
+        """Take in a record that is on disk."""
+        with self.lock:
+            if isinstance(record, JobFacts):
+                self.attempts.told(record)
+                return
+            sender = self.senders.setdefault((record.sender, record.node), Sender())
+            if sender.judge(record.boot, record.seq) != "new":
+                return
+            clock = sender.take(record)
+            self.head.add(record, clock, self._not_twice(record))
+            if record.blocks:
+                newest = max(float(block.times_s[-1]) for block in record.blocks) + clock.correction_s
+                self.newest_s = max(self.newest_s or 0.0, min(newest, record.received_s))
+
+    def _not_twice(self, batch: Batch) -> Iterable[Block]:
+        """Without those of jobs that a session's own agent is measuring here."""
+        if batch.sender.startswith("session:"):
+            for job_id in {block.job_id for block in batch.blocks}:
+                self._own[batch.cluster, job_id, batch.node] = batch.received_s
+            return batch.blocks
+        return [
+            block
+            for block in batch.blocks
+            if self._own.get((batch.cluster, block.job_id, batch.node), -1e18) < batch.received_s - SIBLING_S
+        ]
+
+    def chunks(self, cluster: str, job_id: int) -> list[Chunk]:
+        """The job's samples that are in no file yet (or in one of this moment)."""
+        with self.lock:
+            found = self.head.blocks(cluster, job_id)
+            if self.sealing is not None:
+                for key, blocks in self.sealing.blocks(cluster, job_id).items():
+                    found.setdefault(key, [])[:0] = blocks
+        return as_chunks(found)
+
+    def footprints(self, cluster: str | None = None, jobs: Sequence[int] | None = None) -> list[dict[str, Any]]:
+        """Rows of FOOTPRINTS of the attempts that are known: all, a cluster's, or of these job ids."""
+        wanted = None if jobs is None else set(jobs)
+
+        def asked(key: tuple[str, int]) -> bool:
+            return (cluster is None or key[0] == cluster) and (wanted is None or key[1] in wanted)
+
+        with self.lock:
+            copy = Attempts()
+            for attempt in self.attempts:
+                if asked((attempt.cluster, attempt.job_id)):
+                    copy.add(Attempt.of(attempt.facts()))
+            heads = [head for head in (self.sealing, self.head) if head is not None]
+            fresh = [{key: found for key, found in head.blocks(cluster).items() if asked(key[:2])} for head in heads]
+        for blocks in fresh:
+            for attempt, chunks in copy.split(as_chunks(blocks)):
+                attempt.tally.add(chunks)
+        return [
+            attempt.tally.row(attempt.cluster, attempt.job_id, attempt.start_s, attempt.end_s)
+            for attempt in copy
+            if attempt.tally.measured
+        ]
+
+    def state(self) -> dict[str, Any]:
+        """All but the samples, as JSON."""
+        with self.lock:
+            return {
+                "senders": [[*name, sender.facts()] for name, sender in self.senders.items()],
+                "attempts": [attempt.facts() for attempt in self.attempts],
+                "newest_s": self.newest_s,
+            }
+
+    def restore(self, facts: dict[str, Any]) -> None:
+        self.senders = {(sender, node): Sender.of(found) for sender, node, found in facts["senders"]}
+        for found in facts["attempts"]:
+            self.attempts.add(Attempt.of(found))
+        self.newest_s = facts["newest_s"]
+
+
+def footprint_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    """Rows as a table of FOOTPRINTS."""
+    return pa.Table.from_pylist(list(rows), schema=FOOTPRINTS)
+
