@@ -20,6 +20,7 @@ from pages.parts import console
 from pages.parts.desk import Action, Desk
 from pages.parts.embedding import ACTIONS as EMBEDDING_ACTIONS
 from pages.parts.live import Live
+from pages.parts.sparks import TOPICS as SPARKS_TOPICS
 from pages.parts.topics import to_json
 from pages.parts.usage.view import whose
 from pages.reports import ACTIONS as REPORTS_ACTIONS
@@ -30,13 +31,16 @@ from pages.truth import TOPICS as TRUTH_TOPICS
 from pages.usage import ACTIONS as USAGE_ACTIONS
 from pages.usage import TOPICS as USAGE_TOPICS
 
-TOPICS = (*HOME_TOPICS, *CLUSTER_TOPICS, *LAUNCH_TOPICS, *SESSIONS_TOPICS, *USAGE_TOPICS, *TRUTH_TOPICS)
+TOPICS = (
+    *HOME_TOPICS, *CLUSTER_TOPICS, *LAUNCH_TOPICS, *SESSIONS_TOPICS, *USAGE_TOPICS, *TRUTH_TOPICS, *SPARKS_TOPICS,
+)  # fmt: skip
 ACTIONS: dict[str, Action] = {
     **CLUSTER_ACTIONS, **JOBS_ACTIONS, **LAUNCH_ACTIONS, **SESSIONS_ACTIONS, **USAGE_ACTIONS, **REPORTS_ACTIONS,
     **EMBEDDING_ACTIONS, **BUDGETS_ACTIONS, **TRUTH_ACTIONS,
 }  # fmt: skip
 FIRST_TOPICS = {
-    "home": ("fresh", "home", "mine", "quick"),
+    "home": ("fresh", "home", "mine", "quick", "sparks"),
+    "sessions": ("fresh", "mine", "sparks"),
     "cluster": ("fresh", "home", "mine"),
     "launch": ("fresh", "home", "mine"),
     "usage": ("fresh", "mine", "usage"),

@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 from backend.accounting.warehouse import WarehouseUnusable
 from backend.identity import Viewer
 from backend.services import Services
+from pages.parts.sparks import sparks_of
 from pages.parts.topics import Message, Topic, difference, to_json
 
 log = logging.getLogger("carme.pages")
@@ -77,6 +78,9 @@ class Look:
             part = getattr(snapshot, name)
             marks[name] = part.taken_s
             marks[f"{name}!"] = (part.taken_s, part.error, part.failing_since_s)
+        sparks = sparks_of(self._services)
+        sparks.tick()
+        marks["sparks"] = sparks.version
         now = time.monotonic()
         if now >= self._next_s:
             self._next_s = now + SLOWER_S
@@ -131,6 +135,7 @@ class Live:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
         self._pool.shutdown(wait=False, cancel_futures=True)
+        sparks_of(self.services).close()
 
     # -- seats ----------------------------------------------------------------------------------------------
 

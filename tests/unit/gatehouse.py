@@ -15,7 +15,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ import pyotp
 
 from app.server import ConsoleServer, build_server
 from backend.services import Services, open_services
+from backend.telemetry import Telemetry
 from config import load_settings
 from pages import Page
 
@@ -76,11 +77,15 @@ class Person:
 class House:
     """One running server."""
 
-    def __init__(self, folder: Path, pages: tuple[Page, ...] = PAGES, **overrides: Any) -> None:
+    def __init__(
+        self, folder: Path, pages: tuple[Page, ...] = PAGES, telemetry: Telemetry | None = None, **overrides: Any
+    ) -> None:
         given = {key.replace("__", "."): value for key, value in overrides.items()}
         self.services = open_services(
             load_settings(None, {"CARME_DATA": str(folder)}, {"login.throttle_after": 100, **given})
         )
+        if telemetry is not None:
+            self.services = replace(self.services, telemetry=telemetry)
         self.settings = self.services.settings
         self.server: ConsoleServer
         self.port = 0
@@ -279,8 +284,10 @@ def payload(token: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def running(folder: Path, pages: tuple[Page, ...] = PAGES, **overrides: Any) -> Iterator[House]:
-    house = House(folder, pages, **overrides)
+def running(
+    folder: Path, pages: tuple[Page, ...] = PAGES, telemetry: Telemetry | None = None, **overrides: Any
+) -> Iterator[House]:
+    house = House(folder, pages, telemetry, **overrides)
     house.start()
     try:
         yield house

@@ -9,12 +9,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from backend.cluster import SCHEMAS, SnapshotWriter
 from backend.identity import Viewer
 from backend.services import Services, open_services
+from backend.sessions import LaunchRequest
+from backend.store import models
+from backend.telemetry import Telemetry
 from config import load_settings
 from tests.unit.sessions_kit import table
 
@@ -33,10 +37,14 @@ UIDS = {"ada": 50001, "bob": 50002, "cleo": 50003, "olga": 50004}
 
 
 class World:
-    def __init__(self, folder: Path, **parts: Iterable[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, folder: Path, telemetry: Telemetry | None = None, **parts: Iterable[Mapping[str, Any]]
+    ) -> None:
         settings = load_settings(None, {"CARME_DATA": str(folder)})
         self.writer = SnapshotWriter(settings.instance.data_dir / "snapshot", "local", dict.fromkeys(SCHEMAS, 5.0))
         self.services: Services = open_services(settings)
+        if telemetry is not None:
+            self.services = replace(self.services, telemetry=telemetry)
         self.publish(**{name: parts.get(name, ()) for name in SCHEMAS})
 
     def publish(self, taken_s: float | None = None, **parts: Iterable[Mapping[str, Any]]) -> None:
@@ -91,3 +99,16 @@ class Sitter:
                 data[section] = {key: row for key, row in rows.items() if key not in change["del"]}
             self.topics[name] = data
         self.versions[name] = message["v"]
+
+
+def session_row(world: World, session_id: str, owner: str = "ada", **columns: Any) -> None:
+    """A session of that person's in the console's database: ready, begun five minutes ago."""
+    now = int(time.time())
+    row: dict[str, Any] = {
+        "id": session_id, "owner": owner, "uid": UIDS[owner], "cluster": "local", "title": "",
+        "request": LaunchRequest(app="jupyterlab").to_dict(), "state": "ready", "secret": b"", "tls_fingerprint": "",
+        "job_id": 7, "confirmed": True, "node": "a1", "apps": {"jupyterlab": "ready"}, "created_s": now - 310,
+        "not_after_s": now, "start_s": now - 300, "ready_s": now - 290, "limit_end_s": now + 3300,
+    }  # fmt: skip
+    with world.services.db.begin() as rows:
+        rows.add(models.Session(**(row | columns)))

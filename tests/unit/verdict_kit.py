@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from backend.telemetry import FOOTPRINTS
+import pyarrow as pa
+
+from backend.telemetry import FOOTPRINTS, Device, JobRef, Series, Spark, TelemetryState, TelemetryUnusable
 
 GB = 2**30
 HOUR = 3600
@@ -47,3 +50,51 @@ def asked(**facts: Any) -> dict[str, Any]:
 
 def asked_gpus(**facts: Any) -> dict[str, Any]:
     return asked(**({"gpus": 2, "gpu_type": "a100"} | facts))
+
+
+class Measured:
+    """Telemetry of which a test says what it knows; `broken` makes every question fail. Counts what it is asked."""
+
+    def __init__(self, *rows: dict[str, Any]) -> None:
+        self.rows = list(rows)
+        self.lines: dict[JobRef, Spark] = {}
+        self.state = TelemetryState(as_of_s=None)
+        self.broken = ""
+        self.asked: list[tuple[str, Any]] = []
+
+    def _ask(self, what: str, of: Any) -> None:
+        self.asked.append((what, of))
+        if self.broken:
+            raise TelemetryUnusable(self.broken)
+
+    def devices(self, job: JobRef) -> tuple[Device, ...]:
+        self._ask("devices", job)
+        return ()
+
+    def series(self, job: JobRef, metrics: Sequence[str], **_how: Any) -> tuple[Series, ...]:
+        self._ask("series", job)
+        return ()
+
+    def sparks(self, jobs: Sequence[JobRef], points: int = 32) -> dict[JobRef, Spark]:
+        self._ask("sparks", tuple(jobs))
+        return {job: self.lines[job] for job in jobs if job in self.lines}
+
+    def footprints(self, jobs: Sequence[JobRef]) -> pa.Table:
+        self._ask("footprints", tuple(jobs))
+        wanted = {(job.cluster, job.job_id, job.start_s) for job in jobs}
+        return self._table(row for row in self.rows if (row["cluster"], row["job_id"], row["start_s"]) in wanted)
+
+    def running(self, cluster: str) -> pa.Table:
+        self._ask("running", cluster)
+        return self._table(row for row in self.rows if row["cluster"] == cluster and row["end_s"] is None)
+
+    def footprints_of(self, cluster: str, since_s: int, until_s: int) -> pa.Table:
+        self._ask("footprints_of", (cluster, since_s, until_s))
+        return self._table(
+            row for row in self.rows
+            if row["cluster"] == cluster and (row["end_s"] is None or since_s <= row["end_s"] < until_s)
+        )  # fmt: skip
+
+    @staticmethod
+    def _table(rows: Iterable[dict[str, Any]]) -> pa.Table:
+        return pa.Table.from_pylist(list(rows), schema=FOOTPRINTS)

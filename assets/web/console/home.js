@@ -6,7 +6,7 @@ import {card, resources} from "./sessioncard.js"
 import {empty, facts, go, meter, skeleton} from "./ui.js"
 
 export const title = "Home"
-export const topics = () => ["home", "mine", "quick"]
+export const topics = () => ["home", "mine", "quick", "sparks"]
 
 const MOST_ENDED = 2
 const RECENT_S = 86400 // an ended session stays on Home for a day

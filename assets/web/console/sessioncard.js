@@ -2,6 +2,7 @@
 import {h} from "./dom.js"
 import {SESSION_STATES, ahead, full, many, memory, model, now, span, ticking, when} from "./format.js"
 import {icon} from "./icons.js"
+import {sparks} from "./spark.js"
 import {badge, go} from "./ui.js"
 
 /** What it has, in a few words: 1 × A100 · 8 CPUs · 32 GB. */
@@ -61,6 +62,7 @@ export function card(app, session, {compact = false, fresh = false} = {}) {
         session.title ? h("span", {class: "quiet-text"}, session.app_title) : null),
       badge(look)),
     h("p", {class: "session-moment"}, moment(session)),
+    sparks(app, session),
     session.reason ? h("p", {class: "session-reason" + (session.state === "failed" ? " bad" : "")}, session.reason) : null,
     h("dl", {class: "session-facts"}, facts.map(([name, value]) => h("div", {key: name}, h("dt", {}, name), h("dd", {}, value)))),
     h("div", {class: "session-actions"}, actions(app, session, compact)))

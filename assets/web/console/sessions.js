@@ -7,7 +7,7 @@ import {card} from "./sessioncard.js"
 import {drawer, empty, go, skeleton} from "./ui.js"
 
 export const title = "Sessions"
-export const topics = () => ["mine"]
+export const topics = () => ["mine", "sparks"]
 
 const LOG_EVERY_MS = 5000
 const WAITING = ["submitting", "pending", "starting"]
