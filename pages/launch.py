@@ -6,9 +6,13 @@ from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import urlencode
 
+from backend.accounting.warehouse import WarehouseUnusable
 from backend.identity import Viewer, policy
 from backend.services import Services
 from backend.sessions import LaunchOptions, LaunchRefused, LaunchRequest, RequestError, SessionError
+from backend.sessions.apps import APPS
+from backend.telemetry import TelemetryUnusable
+from backend.telemetry.rightsize import Wanted, Whose, right_size
 from pages.parts.cards import app_title, card
 from pages.parts.desk import Action, Desk, Refused, text
 from pages.parts.topics import Message, Topic
@@ -82,6 +86,34 @@ def look(services: Services, viewer: Viewer, request: LaunchRequest) -> Message:
     return {"problems": [asdict(problem) for problem in problems], "fit": fit}
 
 
+def hint(services: Services, viewer: Viewer, request: LaunchRequest) -> Message:
+    """What the person's own similar jobs say about this request: `changes` of the form's fields and the `reason`, or
+    nothing. `away`: why it can't be known now."""
+    try:
+        full = services.sessions.complete(viewer, request)
+        whose = Whose(full.cluster, services.sessions.unix_user(viewer), viewer.uid)
+    except LaunchRefused:  # the form says why
+        return {}
+    wanted = Wanted(
+        app=full.app, gpu_type=full.gpu_type, partition=full.partition, gpus=full.gpus, nodes=full.nodes,
+        cpus=full.cpus, memory_mb=full.memory_mb, time_s=full.time_s,
+    )  # fmt: skip
+    titles = {name: app.title for name, app in APPS.items()}
+    try:
+        found = right_size(services.warehouse, services.telemetry, whose, wanted, titles=titles)
+    except (TelemetryUnusable, WarehouseUnusable) as error:
+        return {"away": str(error)}
+    if found is None:
+        return {}
+    changes: dict[str, Any] = dict(found.changes)
+    if changes.get("gpus") == 0:  # another kind of job: where it runs is worked out again
+        changes |= {"gpu_type": "", "partition": ""}
+    # What can't be had is not offered.
+    if services.sessions.check(viewer, replace(request, **changes)):
+        return {}
+    return {"changes": changes, "reason": found.reason}
+
+
 # -- actions -------------------------------------------------------------------------------------------------
 
 
@@ -91,6 +123,10 @@ async def options_action(desk: Desk, _args: dict[str, Any]) -> Message:
 
 async def look_action(desk: Desk, args: dict[str, Any]) -> Message:
     return await desk.run(look, desk.services, desk.viewer, read_request(args))
+
+
+async def hint_action(desk: Desk, args: dict[str, Any]) -> Message:
+    return await desk.run(hint, desk.services, desk.viewer, read_request(args))
 
 
 async def estimate_action(desk: Desk, args: dict[str, Any]) -> Message:
@@ -120,6 +156,7 @@ TOPICS = (Topic("quick", quick, ("nodes", "partitions", "reservations", "qos", "
 ACTIONS: dict[str, Action] = {
     "launch.options": options_action,
     "launch.look": look_action,
+    "launch.hint": hint_action,
     "launch.estimate": estimate_action,
     "launch.start": start_action,
 }

@@ -3,6 +3,7 @@
 import {h} from "./dom.js"
 import {ahead, count, many, memory, model, parseSpan, span, when} from "./format.js"
 import {icon} from "./icons.js"
+import {hintBox, lookForHint} from "./launchhint.js"
 import {empty, facts, field, pills, select, skeleton} from "./ui.js"
 
 export const title = "Launch"
@@ -91,6 +92,7 @@ function check(app, again = false) {
   }
   own.looked = key
   clearTimeout(own.timer)
+  lookForHint(app, own)
   app.call("launch.look", {request: own.request}).then((look) => {
     if (own.looked !== key) return
     own.look = look
@@ -170,6 +172,7 @@ function form(app, own) {
       gpuField(app, own, group, wrong),
       timeField(app, own, group),
       accountField(app, own, group)),
+    hintBox(app, own),
     h("section", {class: "block form", "aria-label": "More", key: "more"},
       h("button", {type: "button", class: "disclosure", "aria-expanded": String(own.more), onclick: () => { own.more = !own.more; app.render() }},
         icon(own.more ? "down" : "right"), "More", h("span", {class: "quiet-text"}, own.more ? "" : moreSummary(request))),
