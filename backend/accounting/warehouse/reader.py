@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,32 @@ import pyarrow as pa
 
 from backend.accounting.model import JOBS, SMALL_TABLES, SUSPENDS
 from backend.accounting.warehouse import manifest as manifests
-from backend.accounting.warehouse.manifest import Manifest, WarehouseState
+from backend.accounting.warehouse.manifest import JobsFile, Manifest, WarehouseState
 from backend.accounting.warehouse.usage_day import rollup_version, usage_schema
 
 if TYPE_CHECKING:
     from backend.accounting.warehouse.writer import Writer
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A cursor with the files of its generation, for who needs only some of them."""
+
+    con: duckdb.DuckDBPyConnection
+    files: tuple[JobsFile, ...]  # of ended rows
+    generation: int
+    _folder: Path
+    _columns: tuple[str, ...]
+
+    def ended(self, files: Iterable[JobsFile], more: str = "") -> str:
+        """SQL of the ended rows (schema `model.JOBS`) of these files alone. `more`: after the columns, as
+        `, filename`."""
+        text = _over(self._folder, (file.path for file in files), JOBS, self._columns)
+        return text.replace(" from read_parquet(", f"{more} from read_parquet(", 1) if more else text
+
+    def path(self, file: JobsFile) -> str:
+        """What `filename` says of the rows of a file."""
+        return str(self._folder / file.path)
 
 
 class Warehouse:
@@ -114,13 +136,20 @@ class Warehouse:
         Don't keep it for longer than a few minutes: a generation's files are removed 15 minutes after the next.
         Raises WarehouseUnusable where a file is missing or damaged, or the disk is full.
         """
+        with self.reading() as found:
+            yield found.con
+
+    @contextmanager
+    def reading(self) -> Iterator[Reading]:
+        """The same, with the names and ranges of the files. Raises WarehouseUnusable."""
         with self._lock:
-            generation = self._manifest.generation
+            manifest = self._manifest
+            generation = manifest.generation
             self._in_use[generation] += 1
             connection = self._db.cursor()
         try:
             connection.execute(f"use {_schema(generation)}")
-            yield connection
+            yield Reading(connection, manifest.jobs, generation, self.folder, manifest.columns)
         except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
             raise manifests.WarehouseUnusable(f"{self.folder}: {error}") from error
         finally:
@@ -174,14 +203,7 @@ class Warehouse:
             yield name, self._over(manifest.tables.get(name, {}).values(), with_cluster)
 
     def _over(self, paths: Iterable[str], schema: pa.Schema, there: Iterable[str] | None = None) -> str:
-        files = ", ".join(_text(str(self.folder / path)) for path in paths)
-        found = set(schema.names if there is None else there) if files else set()
-        columns = ", ".join(
-            _name(field.name) if field.name in found else f"null::{_sql_type(field.type)} as {_name(field.name)}"
-            for field in schema
-        )
-        # Names and paths are our own, and quoted: no text from outside.
-        return f"select {columns} from read_parquet([{files}])" if files else f"select {columns} where false"  # noqa: S608
+        return _over(self.folder, paths, schema, there)
 
     def _drop_unused(self) -> None:
         for generation in list(self._schemas):
@@ -189,6 +211,17 @@ class Warehouse:
                 self._db.execute(f"drop schema if exists {_schema(generation)} cascade")
                 self._schemas.discard(generation)
                 del self._in_use[generation]
+
+
+def _over(folder: Path, paths: Iterable[str], schema: pa.Schema, there: Iterable[str] | None = None) -> str:
+    files = ", ".join(_text(str(folder / path)) for path in paths)
+    found = set(schema.names if there is None else there) if files else set()
+    columns = ", ".join(
+        _name(field.name) if field.name in found else f"null::{_sql_type(field.type)} as {_name(field.name)}"
+        for field in schema
+    )
+    # Names and paths are our own, and quoted: no text from outside.
+    return f"select {columns} from read_parquet([{files}])" if files else f"select {columns} where false"  # noqa: S608
 
 
 def _rollup_zone(manifest: Manifest) -> str | None:

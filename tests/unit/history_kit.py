@@ -1,0 +1,76 @@
+"""Jobs of some years for the history: a real warehouse in a folder, and telemetry that knows what the test says.
+
+- `fill(folder, rows)`: the warehouse, with the accounts root > physics > lasers, root > biology
+- `Footprints(rows)`: telemetry that has these footprints, each a few columns of FOOTPRINTS
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from backend.accounting.model import ACCOUNTS, JOBS
+from backend.accounting.warehouse import Warehouse
+from backend.telemetry import FOOTPRINTS, JobRef, Spark, TelemetryUnusable
+from tests.unit.usage_kit import at
+
+HOSTILE = "a|b\nc<script>alert(1)</script>\u202egnp\t%_'\"\\"
+UIDS = {"ada": 50001, "bob": 50002, "cleo": 50003, "eve": 50005, "leo": 50006}
+
+
+def plain(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in schema])
+
+
+def fill(folder: Path, rows: Iterable[Mapping[str, Any]], cluster: str = "c", synced: str = "2026-11-05") -> None:
+    """`folder`: of the accounts. Each batch of rows is one commit, so that there are several files."""
+    accounts = [
+        {"name": name, "parent": parent, "description": "", "organization": "", "deleted": False, "coordinators": []}
+        for name, parent in (("root", None), ("physics", "root"), ("lasers", "physics"), ("biology", "root"))
+    ]
+    with Warehouse.write(folder, zone="UTC") as writer:
+        table = pa.Table.from_pylist([dict(row) for row in rows], schema=plain(JOBS)).cast(JOBS)
+        writer.upsert(table, None, cluster=cluster)
+        writer.put_table(cluster, "accounts", pa.Table.from_pylist(accounts, schema=ACCOUNTS))
+        writer.set_state(cluster, source="slurmdbd", synced_s=at(synced))
+        writer.commit()
+
+
+class Footprints:
+    """`down`: why nothing can be read."""
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]] = (), down: str = "") -> None:
+        self.down = down
+        filled = [{**dict.fromkeys(FOOTPRINTS.names), "cluster": "c", **row} for row in rows]
+        self.table = pa.Table.from_pylist(filled, schema=FOOTPRINTS)
+
+    def footprints_of(self, cluster: str, since_s: int, until_s: int) -> pa.Table:
+        self._look()
+        rows = [
+            row
+            for row in self.table.to_pylist()
+            if row["cluster"] == cluster and (row["end_s"] is None or since_s <= row["end_s"] < until_s)
+        ]
+        return pa.Table.from_pylist(rows, schema=FOOTPRINTS)
+
+    def footprints(self, jobs: Sequence[JobRef]) -> pa.Table:
+        self._look()
+        wanted = {(job.cluster, job.job_id, job.start_s) for job in jobs}
+        rows = [row for row in self.table.to_pylist() if (row["cluster"], row["job_id"], row["start_s"]) in wanted]
+        return pa.Table.from_pylist(rows, schema=FOOTPRINTS)
+
+    def sparks(self, jobs: Sequence[JobRef], points: int = 32) -> dict[JobRef, Spark]:
+        self._look()
+        known = {(row["cluster"], row["job_id"], row["start_s"]) for row in self.table.to_pylist()}
+        return {
+            job: Spark(job.start_s, 60, (10.0, None, 90.0), (50.0, 60.0, 70.0), (20.0, 20.0, 30.0))
+            for job in jobs
+            if (job.cluster, job.job_id, job.start_s) in known
+        }
+
+    def _look(self) -> None:
+        if self.down:
+            raise TelemetryUnusable(self.down)
