@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from app.cli.common import WrongUse, add_common
+from backend.agent.node import command as node
 from backend.agent.sampler import Sample, Sampler, as_json
+from backend.sessions.job import agent_zipapp
 
 FIRST_S = 1.0
 """How long before the first sample the counters are looked at, so that it has rates too."""
@@ -29,6 +33,19 @@ def add_parser(commands: Any) -> None:
     sample.add_argument("--count", type=int, metavar="N", help="end after N samples (with --every alone: never)")
     add_common(sample)
     sample.set_defaults(run=run_sample)
+    about = "look at all jobs of this node, as a service"
+    service = actions.add_parser("node", help=about, description=node.DESCRIPTION)
+    node.add_arguments(service)
+    add_common(service)
+    service.set_defaults(run=run_node)
+    pack = actions.add_parser(
+        "pack",
+        help="write the agent as one file, for nodes without this checkout",
+        description="Write the agent as one file, for any Python from 3.9 on: `python3 -I agent.pyz node --help`.",
+    )
+    pack.add_argument("file", type=Path, metavar="FILE")
+    add_common(pack)
+    pack.set_defaults(run=run_pack)
 
 
 def run_sample(options: argparse.Namespace) -> int:
@@ -54,6 +71,26 @@ def run_sample(options: argparse.Namespace) -> int:
             due_s = max(due_s + every_s, time.monotonic())
     finally:
         sampler.close()
+
+
+def run_node(options: argparse.Namespace) -> int:
+    """Look on until a signal comes."""
+    try:
+        return node.run(options, os.environ)
+    except node.NodeWrong as error:
+        raise WrongUse(str(error)) from error
+
+
+def run_pack(options: argparse.Namespace) -> int:
+    """Write the zipapp, whole or not at all."""
+    new = options.file.with_name(f".{options.file.name}.new")
+    try:
+        new.write_bytes(agent_zipapp())
+        new.chmod(0o755)
+        new.replace(options.file)
+    except OSError as error:
+        raise WrongUse(f"{options.file} can't be written: {error.strerror}") from error
+    return 0
 
 
 def _status(sample: Sample, wanted: list[int]) -> int:

@@ -1,5 +1,7 @@
 """`agent.pyz run SESSION.JSON` on a job's first node, `agent.pyz stand-by [SESSION.JSON]` on its others.
 
+`agent.pyz node` is the node service.
+
 Exit status: 0 ended as it should, 1 no app runs, 2 can't run this.
 """
 
@@ -12,7 +14,7 @@ from pathlib import Path
 from .log import log
 from .spec import ENDING, SpecError
 
-USAGE = "usage: agent.pyz run SESSION.JSON | stand-by [SESSION.JSON]"
+USAGE = "usage: agent.pyz run SESSION.JSON | stand-by [SESSION.JSON] | node --help"
 
 
 def main(argv: list[str]) -> int:
@@ -24,6 +26,10 @@ def main(argv: list[str]) -> int:
         return stand_by(Path(rest[0]) if rest else None, os.environ)
     if command == "run" and len(rest) == 1:
         return _run(Path(rest[0]))
+    if command == "node":
+        from .node import command as node
+
+        return node.main(rest)
     print(USAGE, file=sys.stderr)  # noqa: T201
     return 2
 

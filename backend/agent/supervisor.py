@@ -31,6 +31,7 @@ BACKOFF_MAX_S = 20.0
 HEALTH_EVERY_S = 0.1
 HEALTH_TIMEOUT_S = 5.0
 LAST_WORD_S = 2.0
+LAST_SAMPLES_S = 1.0
 IDLE_CHECK_S = 30.0
 
 
@@ -232,7 +233,7 @@ class Session:
         """Let what was seen last arrive too, as long as that is quick."""
         watch = self._watch
         if watch is not None:
-            await within(in_thread(lambda: watch.end(LAST_WORD_S)), LAST_WORD_S + 1.0)
+            await within(in_thread(lambda: watch.end(LAST_SAMPLES_S)), 2 * LAST_SAMPLES_S)
 
     async def _keep_end(self) -> None:
         """End at `end_s`. The console may have moved it in the file meanwhile."""

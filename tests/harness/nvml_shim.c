@@ -1,7 +1,8 @@
 /* A libnvidia-ml.so.1 for machines without a GPU: answers NVML's questions about pretend devices.
  *
- * NVML_SHIM_GPUS=N (default 2) devices, all named NVML_SHIM_MODEL (default "NVIDIA A100-SXM4-80GB").
- * NVML_SHIM_STATE=FILE is read at every question, so that a test changes what a GPU does while it is watched: lines
+ * NVML_SHIM_GPUS=N (default 2) devices, all named NVML_SHIM_MODEL (default "NVIDIA A100-SXM4-80GB"); a line `* gpus N` or
+ * `* model NVIDIA_H100_80GB` (with _ for blanks) of the state file where they are not set.
+ * NVML_SHIM_STATE=FILE (default STATE_FOLDER/<SLURMD_NODENAME> where the build names a folder) is read at every question, so that a test changes what a GPU does while it is watched: lines
  * `DEVICE KEY VALUE`, DEVICE being `0`, or `0:1` for a MIG instance, or `*`; a later line wins. Keys (default):
  *   utilisation (0) memory_utilisation (1) in percent; memory_used (1 GiB) memory_reserved (0) memory_total (80 GiB)
  *   power (60000) power_limit (400000) in mW; temperature (40); sm_clock (1410) memory_clock (1593);
@@ -47,16 +48,22 @@ enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSU
 enum { MOST = 16, MOST_INSTANCES = 7, NVLINK_TX = 138, NVLINK_RX = 139, UNSIGNED_LONG_LONG = 3 };
 static struct device devices[MOST], instances[MOST][MOST_INSTANCES];
 
-static unsigned count(void) {
-    const char *wanted = getenv("NVML_SHIM_GPUS");
-    int n = wanted ? atoi(wanted) : 2;
-    return n < 0 ? 0 : n > MOST ? MOST : (unsigned)n;
+static FILE *open_state(void) {
+    const char *path = getenv("NVML_SHIM_STATE");
+#ifdef STATE_FOLDER
+    const char *node = getenv("SLURMD_NODENAME");
+    char named[512];
+    if (!path && node && !strchr(node, '/')) {
+        snprintf(named, sizeof named, "%s/%s", STATE_FOLDER, node);
+        path = named;
+    }
+#endif
+    return path ? fopen(path, "r") : NULL;
 }
 
 /* Calls `found` with each value the state file has for a key of a device. */
 static void each(nvmlDevice_t device, const char *key, void (*found)(const char *value, void *to), void *to) {
-    const char *path = getenv("NVML_SHIM_STATE");
-    FILE *file = path ? fopen(path, "r") : NULL;
+    FILE *file = open_state();
     if (!file) return;
     char name[16], line_device[16], line_key[64], value[128];
     if (device->instance < 0) snprintf(name, sizeof name, "%u", device->index);
@@ -71,6 +78,23 @@ static void number(const char *value, void *to) { *(unsigned long long *)to = st
 static unsigned long long state(nvmlDevice_t device, const char *key, unsigned long long otherwise) {
     each(device, key, number, &otherwise);
     return otherwise;
+}
+
+static unsigned count(void) {
+    const char *wanted = getenv("NVML_SHIM_GPUS");
+    static struct device any = {~0U, -1};
+#ifdef STATE_FOLDER
+    unsigned long long n = wanted ? (unsigned long long)atoi(wanted) : state(&any, "gpus", 0);
+#else
+    unsigned long long n = wanted ? (unsigned long long)atoi(wanted) : state(&any, "gpus", 2);
+#endif
+    return n > MOST ? MOST : (unsigned)n;
+}
+
+static void word(const char *value, void *to) {
+    char *out = to;
+    snprintf(out, 80, "%s", value);
+    for (; *out; out++) if (*out == '_') *out = ' ';
 }
 
 struct refusal { const char *call; int refused; };
@@ -117,10 +141,11 @@ nvmlReturn_t nvmlDeviceGetIndex(nvmlDevice_t device, unsigned *index) { *index =
 nvmlReturn_t nvmlDeviceGetMinorNumber(nvmlDevice_t device, unsigned *minor) { *minor = device->index; return SUCCESS; }
 
 nvmlReturn_t nvmlDeviceGetName(nvmlDevice_t device, char *out, unsigned length) {
-    const char *model = getenv("NVML_SHIM_MODEL");
-    char name[96];
-    snprintf(name, sizeof name, "%s%s", model ? model : "NVIDIA A100-SXM4-80GB",
-             device->instance < 0 ? "" : " MIG 1g.10gb");
+    const char *set = getenv("NVML_SHIM_MODEL");
+    char model[80], name[96];
+    snprintf(model, sizeof model, "%s", set ? set : "NVIDIA A100-SXM4-80GB");
+    if (!set) each(&devices[device->index], "model", word, model);
+    snprintf(name, sizeof name, "%s%s", model, device->instance < 0 ? "" : " MIG 1g.10gb");
     return text(out, length, name);
 }
 

@@ -32,14 +32,19 @@ class Place:
     pids: frozenset[int] = frozenset()
 
 
-def find(root: str, processes: Processes) -> tuple[list[Place], dict[int, Process] | None]:
-    """All jobs, and the process table when it had to be read."""
+def find(
+    root: str, processes: Processes, node: str | None = None
+) -> tuple[list[Place], dict[int, Process] | None]:
+    """All jobs, and the process table when it had to be read.
+
+    With `node` only those of that slurmd (`slurmd -N`), where several run on one machine.
+    """
     unified, controllers = _mounts(root)
-    places = _unified(unified, processes) or _by_controller(controllers, processes)
+    places = _unified(unified, processes, node) or _by_controller(controllers, processes, node)
     if places:
         return places, None
     table = processes.all()
-    return _by_process(table, processes), table
+    return _by_process(table, processes, node), table
 
 
 def own(root: str, processes: Processes, job_id: int, node: str) -> tuple[list[Place], dict[int, Process] | None]:
@@ -109,11 +114,12 @@ def _mounts(root: str) -> tuple[str | None, dict[str, str]]:
     return unified, controllers
 
 
-def _unified(mount: str | None, processes: Processes) -> list[Place]:
+def _unified(mount: str | None, processes: Processes, node: str | None) -> list[Place]:
     if mount is None:
         return []
     found = []
-    for folder in sorted(glob.glob(f"{glob.escape(mount)}/system.slice/*slurmstepd.scope/*/")):  # noqa: PTH207 - hot
+    scope = f"{glob.escape(mount)}/system.slice/*slurmstepd.scope/*/"
+    for folder in sorted(_of_node(glob.glob(scope), f"/{node}_slurmstepd.scope/", node)):  # noqa: PTH207 - hot
         name = folder.rstrip("/").rpartition("/")[2]
         pids = members(folder)
         if re.fullmatch(r"job_\d+", name):
@@ -123,10 +129,17 @@ def _unified(mount: str | None, processes: Processes) -> list[Place]:
     return found
 
 
-def _by_controller(controllers: Mapping[str, str], processes: Processes) -> list[Place]:
+def _of_node(folders: list[str], part: str, node: str | None) -> list[str]:
+    """Those of one slurmd where its folder bears its name."""
+    named = [folder for folder in folders if part in folder] if node is not None else []
+    return named or folders
+
+
+def _by_controller(controllers: Mapping[str, str], processes: Processes, node: str | None) -> list[Place]:
     folders: dict[int, dict[str, str]] = {}
     for controller, mount in controllers.items():
-        for folder in glob.glob(f"{glob.escape(mount)}/slurm*/uid_*/job_*/"):  # noqa: PTH207 - hot
+        jobs = glob.glob(f"{glob.escape(mount)}/slurm*/uid_*/job_*/")  # noqa: PTH207 - hot
+        for folder in _of_node(jobs, f"/slurm_{node}/", node):
             name = folder.rstrip("/").rpartition("_")[2]
             if name.isdigit():
                 folders.setdefault(int(name), {})[controller] = folder
@@ -174,7 +187,7 @@ def _job_of(folder: str, pids: frozenset[int], processes: Processes) -> int | No
     return None
 
 
-def _by_process(table: Mapping[int, Process], processes: Processes) -> list[Place]:
+def _by_process(table: Mapping[int, Process], processes: Processes, node: str | None) -> list[Place]:
     """Root's step daemons tell the jobs (or ours, where Slurm runs as one person), their trees the processes: those
     of the job's own user. An own process that left the tree is known by its environment."""
     daemons: dict[int, dict[int, int]] = {}
@@ -182,6 +195,8 @@ def _by_process(table: Mapping[int, Process], processes: Processes) -> list[Plac
         if not process.command.startswith("slurmstepd"):
             continue
         titled, uid = STEP_TITLE.match(processes.title(process.pid)), processes.uid(process.pid)
+        if titled and node is not None and processes.step_node(process, int(titled[1])) not in (None, node):
+            continue
         if titled and uid in (0, os.geteuid()):
             daemons.setdefault(int(titled[1]), {})[process.pid] = uid or 0
     stepped = {pid for steps in daemons.values() for pid in steps}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -41,12 +42,16 @@ class Processes:
 
     def __init__(self, root: str) -> None:
         self._proc = f"{root.rstrip('/')}/proc"
+        self._step_nodes: dict[tuple[int, int], str | None] = {}
         self._told: dict[tuple[int, int, str], dict[str, str]] = {}
 
     def all(self) -> dict[int, Process]:
         """Every process that can be seen."""
         found = (self.one(int(name)) for name in os.listdir(self._proc) if name.isdigit())  # noqa: PTH208 - hot
-        return {process.pid: process for process in found if process is not None}
+        table = {process.pid: process for process in found if process is not None}
+        alive = {process.key for process in table.values()}
+        self._step_nodes = {key: node for key, node in self._step_nodes.items() if key in alive}
+        return table
 
     def named_jobs(self, table: Mapping[int, Process]) -> dict[int, int]:
         """The job each of this user's processes has in its environment, if any."""
@@ -78,6 +83,29 @@ class Processes:
     def named_job(self, pid: int) -> int | None:
         """SLURM_JOB_ID of its environment."""
         return job_number(self.environment(pid))
+
+    def step_node(self, process: Process, job: int) -> str | None:
+        """The node a step daemon is of, by the socket it listens on: `…/NODE_JOB.STEP`; None where that isn't told."""
+        if process.key not in self._step_nodes:
+            known = self._sockets()
+            named = re.compile(rf"/([^/]+)_{job}(?:\+\d+)?\.\d+$")
+            found = (named.search(known.get(inode, "")) for inode in self._open_sockets(process.pid))
+            self._step_nodes[process.key] = next((match[1] for match in found if match), None)
+        return self._step_nodes[process.key]
+
+    def _sockets(self) -> dict[str, str]:
+        """Paths of the machine's unix sockets, by inode."""
+        fields = (line.split(None, 7) for line in self._text("net", "unix").splitlines())
+        return {words[6]: words[7] for words in fields if len(words) == 8}
+
+    def _open_sockets(self, pid: int) -> list[str]:
+        folder = f"{self._proc}/{pid}/fd"
+        found = []
+        with contextlib.suppress(OSError):
+            for name in os.listdir(folder):  # noqa: PTH208 - hot
+                with contextlib.suppress(OSError):
+                    found.append(os.readlink(f"{folder}/{name}"))  # noqa: PTH115
+        return [link[8:-1] for link in found if link.startswith("socket:[")]
 
     def one(self, pid: int) -> Process | None:
         """One process."""
@@ -139,7 +167,7 @@ class Processes:
         """Its network devices' counters."""
         return self._text(pid, "net/dev")
 
-    def _text(self, pid: int, name: str) -> str:
+    def _text(self, pid: int | str, name: str) -> str:
         try:
             return text(f"{self._proc}/{pid}/{name}")
         except OSError:

@@ -7,7 +7,6 @@ import json
 import os
 import time
 from collections.abc import Collection, Sequence
-from functools import partial
 
 from .gpu import GpuReader
 from .jobs import JobReader
@@ -24,7 +23,8 @@ class Sampler:
     """Samples of this machine. Keeps what rates need between two of them; not for several threads at once.
 
     `jobs` names the jobs to tell of, None all that are here. `own` is the job this process itself is part of, and the
-    node's name: then of that one only. `root` is where /proc and /sys are looked for.
+    node's name: then of that one only. `node` names the slurmd whose jobs count, where several run on one machine.
+    `root` is where /proc and /sys are looked for. `places` are where the last sample found its jobs.
     """
 
     def __init__(
@@ -32,15 +32,17 @@ class Sampler:
         *,
         jobs: Collection[int] | None = None,
         own: tuple[int, str] | None = None,
+        node: str | None = None,
         gpus: Sequence[GpuReader] | None = None,
         root: str = "/",
     ) -> None:
-        self._own = own
+        self._own, self._slurmd = own, node
+        self.places: list[Place] = []
         self._wanted = frozenset([own[0]]) if own else None if jobs is None else frozenset(jobs)
         self._gpus: Sequence[GpuReader] = (Nvml(),) if gpus is None else gpus
         self._rates = Rates()
         self._root = root
-        self._processes = Processes(root)
+        self.processes = Processes(root)
         self._node = NodeReader(root, self._rates)
         self._readers: dict[str, JobReader] = {}
         self._before_s: float | None = None
@@ -75,18 +77,21 @@ class Sampler:
 
     def _jobs(self, missing: Missing) -> tuple[list[Job], dict[int, int]]:
         """The jobs, and the job of each process."""
-        look = partial(find_own, job_id=self._own[0], node=self._own[1]) if self._own else find
-        places, table = look(self._root, self._processes)
+        if self._own is not None:
+            places, table = find_own(self._root, self.processes, *self._own)
+        else:
+            places, table = find(self._root, self.processes, self._slurmd)
         if self._wanted is not None:
             places = [place for place in places if place.job_id in self._wanted]
             for absent in sorted(self._wanted.difference(place.job_id or 0 for place in places)):
                 missing[f"job.{absent}"] = "no such job runs on this node"
+        self.places = places
         self._readers = {_key(place): self._readers.get(_key(place)) or self._reader() for place in places}
         jobs = [self._readers[_key(place)].read(place, table, missing) for place in places]
         return jobs, {pid: place.job_id for place in places if place.job_id is not None for pid in place.pids}
 
     def _reader(self) -> JobReader:
-        return JobReader(self._processes, self._rates)
+        return JobReader(self.processes, self._rates)
 
 
 def as_json(sample: Sample, *, indent: int | None = None) -> str:

@@ -1,0 +1,116 @@
+"""The node service's command line, the same for `carme agent node` and `agent.pyz node`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ..log import log
+from ..spec import ENDING, node_name
+from ..telemetry.push import Door
+from .service import NodeService
+
+LAST_WORD_S = 2.0
+DESCRIPTION = (
+    "Looks at every job of this node each few seconds, sends what it saw to the console, and shows it to Prometheus. "
+    "Best run as root: an unprivileged account sees everything but the disk traffic of jobs without cgroups and the "
+    "MIG instances of idle jobs."
+)
+_KEY = re.compile(r"[0-9a-f]{64}")
+
+
+class NodeWrong(Exception):
+    """The service can't be run like this; the message says why."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What it may be told."""
+    parser.add_argument("--console", metavar="URL", default="", help="the console's address; else nothing is sent")
+    parser.add_argument("--key-file", type=Path, metavar="FILE", help="holds this node's key (0600), from "
+                        "`carme agent node-key NODE` on the console's machine")  # fmt: skip
+    parser.add_argument("--ca", type=Path, metavar="FILE", help="certificates to trust instead of this machine's")
+    parser.add_argument("--listen", metavar="ADDRESS:PORT", default="", help="show /metrics there; or unix:PATH")
+    parser.add_argument("--node", metavar="NAME", default="", help="as Slurm calls it (default: the host's name)")
+    parser.add_argument("--cluster", metavar="NAME", default="", help="for Prometheus (default: scontrol is asked)")
+    parser.add_argument("--every", type=float, metavar="S", default=10.0, help="seconds between two looks (10)")
+
+
+def run(options: argparse.Namespace, env: Mapping[str, str]) -> int:
+    """Run until a signal ends it. Raises NodeWrong."""
+    node = options.node or node_name(env)
+    door = _door(options, node)
+    if door is None and not options.listen:
+        raise NodeWrong("--console, --listen or both are wanted: nobody would see what is measured")
+    if not 0.1 <= options.every <= 3600:
+        raise NodeWrong("--every wants seconds, from 0.1 to an hour")
+    cluster = options.cluster or (cluster_name() if options.listen else "")
+    try:
+        service = NodeService(
+            node=node, cluster=cluster, door=door, listen=options.listen, every_s=options.every, say=log
+        )
+    except (OSError, ValueError) as error:
+        raise NodeWrong(f"can't listen on {options.listen}: {error}") from error
+    for number in ENDING:
+        signal.signal(number, lambda *_: service.end())
+    log(f"looking at the jobs of node {node}")
+    service.run(LAST_WORD_S)
+    return 0
+
+
+def _door(options: argparse.Namespace, node: str) -> Door | None:
+    if not options.console:
+        return None
+    parts = urlsplit(options.console)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise NodeWrong("--console wants http(s)://host:port")
+    if options.key_file is None:
+        raise NodeWrong("--console wants --key-file")
+    try:
+        ca_pem = options.ca.read_text(encoding="ascii") if options.ca is not None else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise NodeWrong(f"{options.ca} can't be read: {error}") from error
+    return Door(options.console, f"node:{node}", read_key(options.key_file), ca_pem)
+
+
+def read_key(path: Path) -> str:
+    """The key of a file that is closed to others. Raises NodeWrong."""
+    try:
+        with path.open(encoding="ascii") as file:
+            status = os.fstat(file.fileno())
+            if status.st_mode & 0o077 or status.st_uid not in (0, os.geteuid()):
+                raise NodeWrong(f"{path} must be root's or this account's, and closed to others (0600)")
+            key = file.read(4096).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise NodeWrong(f"{path} can't be read: {error}") from error
+    if not _KEY.fullmatch(key):
+        raise NodeWrong(f"{path} holds no node key: `carme agent node-key NODE` prints one")
+    return key
+
+
+def cluster_name() -> str:
+    """Slurm's own name of the cluster; "" where it can't be asked."""
+    try:
+        done = subprocess.run(
+            ["scontrol", "show", "config"], stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    found = re.search(rb"^ClusterName\s*=\s*(\S+)", done.stdout, re.MULTILINE)
+    return found[1].decode("ascii", "replace") if found else ""
+
+
+def main(argv: list[str]) -> int:
+    """`agent.pyz node …`."""
+    parser = argparse.ArgumentParser(prog="agent.pyz node", description=DESCRIPTION)
+    add_arguments(parser)
+    try:
+        return run(parser.parse_args(argv), os.environ)
+    except NodeWrong as error:
+        log(str(error))
+        return 2
