@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from tests.harness import directory, kernel, packages
+from tests.harness import directory, gpus, kernel, packages
 from tests.harness.daemons import log_tail
 from tests.harness.directory_admin import DirectoryAdmin
 from tests.harness.errors import CommandFailed, HarnessError, NeedsRoot, NotACluster, StartFailed
@@ -325,6 +325,10 @@ class Cluster(DirectoryAdmin):
         for user in sorted(set(users)):
             self.run(["scancel", f"--user={user}"], check=True)
         self.wait_idle()
+
+    def set_gpus(self, node: str, *lines: str) -> None:
+        """What the pretend GPUs of a node do from now on: lines `DEVICE KEY VALUE`, see nvml_shim.c."""
+        gpus.set_state(self.folder, node, *lines)
 
     def settle(self) -> None:
         """Undo what a test left: daemons run again, jobs are gone, nodes idle, nobody is locked out."""

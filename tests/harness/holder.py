@@ -24,7 +24,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.harness import as_user, daemons, directory, kernel, people, slurm, world
+from tests.harness import as_user, daemons, directory, gpus, kernel, people, slurm, world
 from tests.harness.errors import CommandFailed, HarnessError, StartFailed
 from tests.harness.plan import Plan, reserve
 
@@ -148,6 +148,7 @@ def _bring_up(plan: Plan, accounts: dict[str, world.Account]) -> tuple[daemons.D
         people_loaded = pool.submit(ldap)
         munge = pool.submit(held.start, "munged")
         readable = pool.submit(_readable, plan, accounts)
+        devices = pool.submit(gpus.install, plan.folder)
         database()
         munge.result()
         readable.result()
@@ -166,6 +167,7 @@ def _bring_up(plan: Plan, accounts: dict[str, world.Account]) -> tuple[daemons.D
         _wait_idle(held)
         passed("nodes idle")
         people_loaded.result()
+        devices.result()
     return held, took
 
 

@@ -17,7 +17,7 @@ from tests.harness.errors import PackagesMissing
 REQUIRED = (
     "munge", "slurmctld", "slurmd", "slurmdbd", "slurm-client",
     "mariadb-server-core", "mariadb-client-core", "slapd", "ldap-utils",
-    "openssl", "sudo", "util-linux", "passwd", "curl",
+    "openssl", "sudo", "util-linux", "passwd", "curl", "gcc", "libc6-dev",
 )  # fmt: skip
 # Plugins in packages of their own in some releases, in the daemons' packages in others.
 WHERE_KNOWN = ("slurm-wlm-mysql-plugin", "slurm-wlm-basic-plugins")

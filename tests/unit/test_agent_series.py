@@ -112,7 +112,7 @@ def test_whatever_is_measured_the_batch_is_one_the_console_takes(looks: list[tup
 def test_many_rows_become_several_batches() -> None:
     many = [series.Row(job, "", "", 1.0, {"cpu_cores": 1.234567, "processes": 3}) for job in range(30_000)]
     parts = batch.split(many)
-    assert len(parts) > 1
+    assert len(parts) > 1 and max(len(part) for part in parts) <= batch.SPLIT_BLOCKS
     assert sum(len(part) for part in parts) == len(many)
     assert all(len(json.dumps(part, separators=(",", ":"))) < 2 * batch.SPLIT_BYTES for part in parts)
 

@@ -26,6 +26,8 @@ MOST_POINTS = 1000
 """Of one block."""
 SPLIT_BYTES = 1 << 20
 """About how large a batch may grow before it is compressed; the console takes four times this."""
+SPLIT_BLOCKS = 2000
+"""How many blocks; the console takes twice as many."""
 _LEVEL = 6
 
 
@@ -82,7 +84,7 @@ def split(rows: Sequence[Row]) -> list[list[dict[str, Any]]]:
     size = SPLIT_BYTES
     for block in blocks(rows):
         bytes_of_it = len(json.dumps(block, separators=(",", ":")))
-        if size + bytes_of_it > SPLIT_BYTES:
+        if size + bytes_of_it > SPLIT_BYTES or len(parts[-1]) >= SPLIT_BLOCKS:
             parts.append([])
             size = 0
         parts[-1].append(block)
