@@ -13,10 +13,12 @@ from backend.cluster import SnapshotReader
 from backend.coordinators import Coordinators
 from backend.identity import Identity
 from backend.launcher import Launcher
+from backend.notices import Mailer
 from backend.sessions import Sessions
 from backend.store import Database, SecretBox
 from backend.telemetry import Telemetry, open_telemetry
 from backend.telemetry.verdicts import Rulebook
+from backend.waste import IdleNotices, Sender
 from config import Settings
 
 
@@ -37,6 +39,7 @@ class Services:
     budgets: Budgets
     verdicts: Rulebook
     telemetry: Telemetry
+    idle_notices: IdleNotices
 
 
 def open_services(settings: Settings) -> Services:
@@ -55,6 +58,7 @@ def open_services(settings: Settings) -> Services:
     warehouse = Warehouse(settings.instance.data_dir / "accounting", settings.accounting.memory_mb)
     prices = PriceBook(db, settings.instance.time_zone)
     usage = Usage(warehouse, settings.instance.time_zone, prices=prices)
+    sender = Sender(settings.instance.name, settings.web.public_url, settings.instance.time_zone)
     return Services(
         settings=settings,
         db=db,
@@ -71,4 +75,5 @@ def open_services(settings: Settings) -> Services:
         budgets=Budgets(db, usage, AccountPeople(snapshots, usage)),
         verdicts=verdicts,
         telemetry=open_telemetry(settings),
+        idle_notices=IdleNotices(db, Mailer(settings.mail), sender),
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from backend.identity import Viewer
 from backend.services import Services
-from pages import budgets, cluster, home, jobs, launch, reports, sessions, truth, usage
+from pages import budgets, cluster, home, jobs, launch, reports, sessions, truth, usage, waste
 
 Build = Callable[[Services, Viewer], Any]
 
@@ -40,5 +40,6 @@ PAGES: tuple[Page, ...] = (
     Page("/usage", "Usage", "usage", _ALL, usage.build),
     Page("/budgets", "Budgets", "budget", _ALL, budgets.build),
     Page("/reports", "Reports", "report", _ALL, reports.build),
+    Page("/waste", "Waste", "waste", frozenset({"coordinator", "operator", "admin"}), waste.build),
     Page("/truth", "Truth", "truth", frozenset({"operator", "admin"}), truth.build),
 )

@@ -30,13 +30,16 @@ from pages.truth import ACTIONS as TRUTH_ACTIONS
 from pages.truth import TOPICS as TRUTH_TOPICS
 from pages.usage import ACTIONS as USAGE_ACTIONS
 from pages.usage import TOPICS as USAGE_TOPICS
+from pages.waste import ACTIONS as WASTE_ACTIONS
+from pages.waste import TOPICS as WASTE_TOPICS
 
 TOPICS = (
     *HOME_TOPICS, *CLUSTER_TOPICS, *LAUNCH_TOPICS, *SESSIONS_TOPICS, *USAGE_TOPICS, *TRUTH_TOPICS, *SPARKS_TOPICS,
+    *WASTE_TOPICS,
 )  # fmt: skip
 ACTIONS: dict[str, Action] = {
     **CLUSTER_ACTIONS, **JOBS_ACTIONS, **LAUNCH_ACTIONS, **SESSIONS_ACTIONS, **USAGE_ACTIONS, **REPORTS_ACTIONS,
-    **EMBEDDING_ACTIONS, **BUDGETS_ACTIONS, **TRUTH_ACTIONS,
+    **EMBEDDING_ACTIONS, **BUDGETS_ACTIONS, **TRUTH_ACTIONS, **WASTE_ACTIONS,
 }  # fmt: skip
 FIRST_TOPICS = {
     "home": ("fresh", "home", "mine", "quick", "sparks"),

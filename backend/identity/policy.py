@@ -56,6 +56,7 @@ TABLE: dict[str, Rule] = {
     "prices.edit": _rule("operator admin", "", "what usage costs is the site's to say"),
     "budget.see": _rule("operator admin", "coordinator member", "who spends it must know what is left; totals only"),
     "budget.edit": _rule("operator admin", "", "an account's money is given, not taken"),
+    "waste.notice": _rule("operator admin", "coordinator", "who answers for the GPUs may ask about idle ones"),
     "person.admin": _rule("admin", "", "accounts, second factors, others' logins"),
     "audit.see": _rule("admin", "", "who did what"),
     "page:home": _rule("user", "", ""),
@@ -70,6 +71,7 @@ TABLE: dict[str, Rule] = {
     "page:budgets": _rule("user", "", "whose budgets is decided by `budget.see`"),
     "page:account": _rule("user", "", ""),
     "page:truth": _rule("operator admin", "", "everybody's usage, beside Slurm's own figures"),
+    "page:waste": _rule("coordinator operator admin", "", "whose jobs is decided as for usage"),
     "page:people": _rule("admin", "", ""),
 }
 

@@ -341,3 +341,26 @@ class BudgetNotice(Base):
     retry_s: Mapped[int | None] = mapped_column(BigInteger)  # when what failed is tried again
     mails: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)  # to whom, how it went, why
     __table_args__ = (UniqueConstraint("budget_id", "edition", "threshold"),)
+
+
+class IdleNotice(Base):
+    """Somebody was told that a job of theirs leaves its GPUs idle. `number` counts the notices of one job: of two that
+    are sent at the same moment, one is written."""
+
+    __tablename__ = "idle_notices"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    cluster: Mapped[str] = mapped_column(NAME)
+    job_id: Mapped[int] = mapped_column(BigInteger)
+    job_start_s: Mapped[int] = mapped_column(BigInteger)
+    number: Mapped[int] = mapped_column(Integer)
+    person: Mapped[str] = mapped_column(NAME, index=True)  # as the scheduler calls them
+    uid: Mapped[int | None] = mapped_column(BigInteger, index=True)
+    account: Mapped[str] = mapped_column(NAME, default="")  # the job's
+    subject: Mapped[str] = mapped_column(String(200))
+    text: Mapped[str] = mapped_column(Text)
+    sent_by: Mapped[str] = mapped_column(NAME)
+    sent_s: Mapped[int] = mapped_column(BigInteger, index=True)
+    mail: Mapped[str] = mapped_column(String(16))  # none (to send), sending, sent, unsure, failed
+    mail_why: Mapped[str] = mapped_column(Text, default="")
+    seen_s: Mapped[int | None] = mapped_column(BigInteger)  # when the person put it away
+    __table_args__ = (UniqueConstraint("cluster", "job_id", "job_start_s", "number"),)

@@ -88,6 +88,7 @@ class Look:
                 "sessions": self._services.sessions.version(),
                 "news": self._news_changed(),
                 "accounts": self._accounts(),
+                "told": self._services.idle_notices.version(),
             }
         return {**marks, **self._slower}
 

@@ -13,10 +13,11 @@ import * as reports from "./reports.js"
 import * as sessions from "./sessions.js"
 import * as truth from "./truth.js"
 import * as usage from "./usage.js"
+import * as waste from "./waste.js"
 import {goLive} from "./live.js"
 import {announceChanges} from "./notify.js"
 
-const PAGES = {budgets, home, cluster, jobs, launch, reports, sessions, usage, truth}
+const PAGES = {budgets, home, cluster, jobs, launch, reports, sessions, usage, truth, waste}
 const AGES_EVERY_MS = 15000
 const CONNECT_MS = 15000 // without a connection for so long, the page says so
 const LOOK_MS = 2000
@@ -76,7 +77,7 @@ class App {
   }
 
   enter() {
-    const everywhere = this.boot.nav.some((item) => item.name === "truth") ? ["mine", "truth"] : ["mine"]
+    const everywhere = this.boot.nav.some((item) => item.name === "truth") ? ["mine", "told", "truth"] : ["mine", "told"]
     this.channel.want(["fresh", ...new Set([...everywhere, ...this.page.topics(this)])])
     this.page.enter?.(this)
     document.title = `${this.page.title} – ${this.boot.instance}`

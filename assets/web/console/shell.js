@@ -2,6 +2,7 @@
 import {h} from "./dom.js"
 import {clock, when, span, now} from "./format.js"
 import {icon} from "./icons.js"
+import {toldBanner} from "./told.js"
 import {dialog, go} from "./ui.js"
 
 const LATE_FACTOR = 3 // a part this many periods old is told as late
@@ -18,7 +19,7 @@ export function shell(app, content) {
       nav(app),
       app.ui.nav ? h("div", {class: "scrim nav-scrim", key: "scrim", onclick: () => { app.ui.nav = false; app.render() }}) : null,
       h("main", {id: "content", tabindex: "-1", class: `page page-${app.route.page}`, key: "main"},
-        lost(app), stale(app), parted(app), h("div", {class: "page-body", key: app.route.page}, content.body))),
+        lost(app), stale(app), parted(app), toldBanner(app), h("div", {class: "page-body", key: app.route.page}, content.body))),
     content.over || null,
     app.ui.dialog ? dialog(app, app.ui.dialog(app)) : null,
     h("div", {class: "toasts", key: "toasts"}, app.ui.toasts.map((toast) =>

@@ -57,6 +57,11 @@ class AccountTree:
         return found
 
 
+def jobs_in_scope(con: duckdb.DuckDBPyConnection, scope: Scope) -> Sql:
+    """A condition on rows of `jobs`, or of `ended_jobs` and `open_jobs`: those that the scope lets see."""
+    return scope_condition(scope, AccountTree.read(con), of_jobs)
+
+
 def scope_condition(scope: Scope, tree: AccountTree, column: Column) -> Sql:
     """Rows that the scope lets see; of an empty scope none."""
     if scope.everything:
