@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 from app.rest import schemas
 from app.rest.base import Operation, Parameter, Problem, RestHandler, not_found
 from app.rest.jobs import JOB, job_number
-from app.rest.schemas import FLAG, TEXT, WHOLE, Schema, many, of, plain, thing
+from app.rest.schemas import FLAG, TEXT, WHOLE, Schema, many, maybe, of, plain, thing
 from backend import jobs
 from backend.accounting.model import JOBS as ATTEMPT
+from backend.telemetry.verdicts import Verdict
 
 ONE = thing(
     {
@@ -202,3 +203,43 @@ class JobScript(OneJobHandler):
         except jobs.JobNotFound:
             not_found()
         self.json(plain(found))
+
+
+class JobVerdicts(OneJobHandler):
+    """`/jobs/{job}/verdicts`."""
+
+    operations: ClassVar = {
+        "GET": Operation(
+            "Whether a job used what it asked for, and what to change: of its newest run, the worst first",
+            {
+                200: thing(
+                    {
+                        "job_id": WHOLE,
+                        "start_s": maybe(WHOLE),
+                        "measured": FLAG,
+                        "problem": TEXT,
+                        "verdicts": many(of(Verdict)),
+                    }
+                )
+            },
+            parameters=WHICH,
+            errors=(400, 404),
+        )
+    }
+
+    async def get(self, number: str) -> None:
+        self.json(await self.run(self._judged, number))
+
+    def _judged(self, number: str) -> dict[str, Any]:
+        record = self.record(number)
+        found = jobs.judge(self.services, record)
+        answer: dict[str, Any] = plain(
+            {
+                "job_id": record.job_id,
+                "start_s": found.start_s,
+                "measured": found.footprint is not None,
+                "problem": found.problem,
+                "verdicts": found.verdicts,
+            }
+        )
+        return answer

@@ -13,10 +13,21 @@ from app.rest.describe import Description
 from app.rest.embeds import Embeds, RevokeEmbed
 from app.rest.jobs import Jobs
 from app.rest.login import OwnLogin
-from app.rest.onejob import CancelJob, ExtendJob, HoldJob, JobLog, JobScript, OneJob, ReleaseJob, RequeueJob
+from app.rest.onejob import (
+    CancelJob,
+    ExtendJob,
+    HoldJob,
+    JobLog,
+    JobScript,
+    JobVerdicts,
+    OneJob,
+    ReleaseJob,
+    RequeueJob,
+)
 from app.rest.reports import OneReport, Reports, RunReport
 from app.rest.sessions import EstimateStart, OneSession, Options, SessionLog, Sessions, StopSession
 from app.rest.usage import Usage, UsageCatalogue, UsageJobs
+from app.rest.waste import IdleNow, WasteFigures
 
 PREFIX = "/api/v1"
 
@@ -58,9 +69,12 @@ ADDRESSES = (
     Address("/jobs/{job}/extend", ExtendJob),
     Address("/jobs/{job}/log", JobLog),
     Address("/jobs/{job}/script", JobScript),
+    Address("/jobs/{job}/verdicts", JobVerdicts),
     Address("/usage", Usage),
     Address("/usage/jobs", UsageJobs),
     Address("/usage/catalogue", UsageCatalogue),
+    Address("/waste", WasteFigures),
+    Address("/waste/idle", IdleNow),
     Address("/reports", Reports),
     Address("/reports/{report}", OneReport),
     Address("/reports/{report}/run", RunReport),
