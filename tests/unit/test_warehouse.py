@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from backend.accounting.model import SMALL_TABLES
-from backend.accounting.warehouse import Warehouse, WarehouseBusy, WarehouseUnusable, manifest
+from backend.accounting.warehouse import Warehouse, WarehouseBusy, WarehouseUnusable, files, manifest, usage_day
 from tests.unit.warehouse_kit import T0, ZONE, job, jobs, put, read, suspensions, waiting
 
 VIEWS = ["accounts", "capacity", "events", "jobs", "reservations", "suspends", "usage_day"]
@@ -375,6 +375,33 @@ def test_sums_put_together_are_those_made_anew(tmp_path: Path) -> None:
         writer.commit()
     assert together == read(tmp_path, everything)
     assert len(manifest.load(tmp_path).jobs) == 1
+
+
+def test_the_roll_ups_of_many_files_made_at_once_are_those_of_each_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n, cluster in enumerate(("c1", "c1", "42", "c1")):
+        rows = [
+            job(10 * n + k, T0 + n * MONTH_S + 50_000 * k, cluster=cluster, gpus=2, gpu_type="a100=1,h100=1", cpus=k)
+            for k in range(5)
+        ]
+        with Warehouse.write(tmp_path, ZONE) as writer:
+            stops = suspensions((10 * n + 1, T0 + n * MONTH_S + 50_000, T0 + n * MONTH_S + 50_020, None))
+            writer.upsert(jobs(*rows), stops if cluster == "c1" else None, cluster=cluster)
+            writer.commit(roll_up=False)
+
+    def of_each_file() -> list[list[dict[str, object]]]:
+        with Warehouse.write(tmp_path, ZONE) as writer:
+            writer.rebuild()
+            writer.commit()
+        found = [files.read_table(tmp_path, str(file.usage)).to_pylist() for file in manifest.load(tmp_path).jobs]
+        return [sorted(rows, key=str) for rows in found]
+
+    at_once = of_each_file()
+    monkeypatch.setattr(usage_day, "ROWS_AT_ONCE", 1)
+    assert len(at_once) == 4
+    assert all(at_once)
+    assert at_once == of_each_file()
 
 
 def test_a_month_of_the_past_becomes_one_file_but_not_while_more_is_loaded(tmp_path: Path) -> None:

@@ -94,6 +94,7 @@ class SlurmdbdSource:
                     done += batch.jobs.num_rows
                     cursor = replace(cursor, key=batch.last_key)
                     turn.progress(cluster, min(0.99, done / total), done)
+                    pa.default_memory_pool().release_unused()  # else Arrow keeps twice what a batch takes
                 writer.set_state(cluster, cursor=cursor.kept(), progress=min(0.99, done / total))
                 writer.commit(roll_up=False)  # all at once by the round that follows
         cursor = replace(cursor, loaded=True, key=cursor.upto, last_key=cursor.upto)

@@ -39,17 +39,19 @@ SCHEMA = pa.schema(
 )
 
 
-def roll_up(con: duckdb.DuckDBPyConnection, zone: str, since_s: int, until_s: int) -> pa.Table:
+def roll_up(con: duckdb.DuckDBPyConnection, zone: str, since_s: int, until_s: int, part: str = "") -> pa.Table:
     """The days of [since_s, until_s), which begins and ends with days of `zone`, as SCHEMA.
 
     Reads the relations `ended` (JOBS rows that have ended, all that were submitted before `until_s` and ended at or
-    after `since_s`) and `suspends`.
+    after `since_s`) and `suspends`. `part`: a text column of `ended`; each of its values has sums of its own, in
+    its order, with the column first: to plan the statement takes longer than some ten thousand rows of it.
     """
     days = [day for day in stretches("day", zone_of(zone), since_s, until_s) if day.from_s >= since_s]
+    schema = pa.schema([(part, pa.string()), *SCHEMA]) if part else SCHEMA
     if not days:
-        return SCHEMA.empty_table()
+        return schema.empty_table()
     pieces = pieces_sql("days", [(day.from_s, day.from_s, day.from_s, day.to_s) for day in days])
-    full = LEVELS["full"]
+    full = (*([part] if part else ()), *LEVELS["full"])
     names = ", ".join(quoted(name) for name in full)
     sums = ", ".join(f"sum({raw})::BIGINT AS {raw}" for raw in SUMS)
     something = " OR ".join(f"{raw} <> 0" for raw in SUMS)
@@ -60,17 +62,20 @@ def roll_up(con: duckdb.DuckDBPyConnection, zone: str, since_s: int, until_s: in
         pieces.values,
     )
     selects = []
+    first = f"{quoted(part)}, " if part else ""
     for level, dimensions in LEVELS.items():
-        picked = ", ".join(quoted(name) if name in dimensions else f"NULL AS {quoted(name)}" for name in full)
-        by = ", ".join(["day_s", *(quoted(name) for name in dimensions)])
-        selects.append(f"SELECT '{level}' AS level, day_s, {picked}, {sums} FROM rolling GROUP BY {by}")
+        picked = ", ".join(
+            quoted(name) if name in dimensions else f"NULL AS {quoted(name)}" for name in LEVELS["full"]
+        )
+        by = f"{first}day_s, {', '.join(quoted(name) for name in dimensions)}"
+        selects.append(f"SELECT {first}'{level}' AS level, day_s, {picked}, {sums} FROM rolling GROUP BY {by}")
     try:
         table = con.sql(
-            f'SELECT * FROM ({" UNION ALL ".join(selects)}) ORDER BY level, day_s, cluster, account, "user"'
+            f'SELECT * FROM ({" UNION ALL ".join(selects)}) ORDER BY {first}level, day_s, cluster, account, "user"'
         ).to_arrow_table()
     finally:
         con.execute("DROP TABLE rolling")
-    return table.cast(SCHEMA)
+    return table.cast(schema)
 
 
 def day_starts(zone: str, since_s: int, until_s: int) -> list[int]:

@@ -107,9 +107,15 @@ def new_path(kind: str, cluster: str, stem: str) -> str:
     return f"{kind}/{cluster_folder(cluster)}/{stem}-{uuid4().hex[:12]}.parquet"
 
 
+_ORDER = ("user", "end_s", "job_id")  # of a file's rows: a person's jobs side by side
+
+
 def write_jobs(folder: Path, cluster: str, month: str, table: pa.Table, usage: str | None = None) -> JobsFile:
-    """One file of ended rows of one month, a person's jobs side by side."""
-    table = table.sort_by([("user", "ascending"), ("end_s", "ascending"), ("job_id", "ascending")])
+    """One file of ended rows of one month."""
+    return _write_sorted(folder, cluster, month, table.sort_by([(name, "ascending") for name in _ORDER]), usage)
+
+
+def _write_sorted(folder: Path, cluster: str, month: str, table: pa.Table, usage: str | None = None) -> JobsFile:
     path = new_path("jobs", cluster, month)
     size = write_table(
         folder,
@@ -145,10 +151,15 @@ def write_by_month(folder: Path, cluster: str, table: pa.Table) -> Iterator[Jobs
     if not table.num_rows:
         return
     months = months_of(table["end_s"])
+    # Sorted and copied once for all months.
+    keys = table.select(_ORDER).append_column("month", pa.array(months))
+    order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in ("month", *_ORDER)])
+    table, months = table.take(order), months[order.to_numpy()]
     for month in np.unique(months):
-        rows = table.filter(pa.array(months == month)) if months.min() != months.max() else table
-        for offset in range(0, rows.num_rows, MAX_ROWS):
-            yield write_jobs(folder, cluster, month_name(int(month)), rows.slice(offset, MAX_ROWS))
+        first, end = np.searchsorted(months, month, side="left"), np.searchsorted(months, month, side="right")
+        for offset in range(first, end, MAX_ROWS):
+            rows = table.slice(offset, min(MAX_ROWS, end - offset))
+            yield _write_sorted(folder, cluster, month_name(int(month)), rows)
 
 
 @dataclass(frozen=True)
@@ -160,6 +171,14 @@ class Found:
     table: pa.Table
 
 
+def places(ids: Ints, wanted: Ints) -> Ints:
+    """Where these ids are among `wanted`, which are sorted."""
+    if not wanted.size:
+        return np.zeros(0, np.int64)
+    at = np.minimum(np.searchsorted(wanted, ids), wanted.size - 1)
+    return np.flatnonzero(wanted[at] == ids)
+
+
 def find_jobs(folder: Path, files: Iterable[JobsFile], job_ids: Ints) -> Iterator[Found]:
     """The rows of these jobs. `job_ids` must be sorted. Reads one column of the files where they could be."""
     for file in files:
@@ -168,7 +187,7 @@ def find_jobs(folder: Path, files: Iterable[JobsFile], job_ids: Ints) -> Iterato
             continue
         with naming(folder / file.path), pq.ParquetFile(folder / file.path) as parquet:
             ids = parquet.read(columns=["job_id"])["job_id"].to_numpy()
-            at = np.flatnonzero(np.isin(ids, job_ids[low:high]))
+            at = places(ids, job_ids[low:high])
             rows = _rows_at(parquet, at) if at.size else None
         if rows is not None:
             yield Found(file, at, rows)

@@ -40,8 +40,10 @@ class Merged:
 
 def latest_of(table: pa.Table) -> pa.Table:
     """The table with each key once: of several rows that of the better source, else the last."""
-    keys = keys_of(table)
-    order = np.lexsort((np.arange(len(keys)), _ranks(table), keys))
+    keys, ranks = keys_of(table), _ranks(table)
+    if np.all(keys[1:] > keys[:-1]):  # as slurmdbd's rows mostly come
+        return table
+    order = np.lexsort((np.arange(len(keys)), ranks, keys))
     last = np.append(keys[order][1:] != keys[order][:-1], True) if len(keys) else np.zeros(0, bool)
     if last.all():
         return table
@@ -83,7 +85,8 @@ def merge(known: pa.Table, batch: pa.Table, forced: Keys) -> Merged:
     shifted[best] = _differs(both, best, derived)
     written = is_new[best] | shifted[best]
     rows = best[written]
-    write = both.take(pa.array(rows))
+    as_is = len(rows) == both.num_rows and np.array_equal(rows, np.arange(len(rows)))
+    write = both if as_is else both.take(pa.array(rows))
     for name, values in zip(DERIVED, derived, strict=True):
         at = PLAIN_JOBS.get_field_index(name)
         write = write.set_column(at, PLAIN_JOBS.field(at), pa.array(values[written], PLAIN_JOBS.field(at).type))

@@ -118,9 +118,9 @@ class Writer:
         batch = latest_of(self._checked(table, cluster))
         if not batch.num_rows:
             return Upserted()
-        forced = self._put_suspends(cluster, keys_of(batch), suspends)
-        keys = keys_of(batch.filter(pc.is_valid(batch["end_s"])))
-        self._ended_now.setdefault(cluster, []).append(keys)
+        keys = keys_of(batch)
+        forced = self._put_suspends(cluster, keys, suspends)
+        self._ended_now.setdefault(cluster, []).append(keys[pc.is_valid(batch["end_s"]).to_numpy()])
         return self._apply(cluster, batch, np.zeros(0, np.int64), forced)
 
     def replace_open(self, cluster: str, table: pa.Table, suspends: pa.Table | None = None) -> None:
@@ -257,15 +257,12 @@ class Writer:
         return self._committed.generation
 
     def _roll_up(self) -> None:
-        self._jobs = [
-            replace(
-                file,
-                usage=usage_day.roll_up(self.folder, file, self._suspends.get(file.cluster), self._zone),
-            )
-            if file.usage is None
-            else file
-            for file in self._jobs
-        ]
+        made: dict[str, str] = {}
+        for cluster in {file.cluster for file in self._jobs if file.usage is None}:
+            mine = [file for file in self._jobs if file.cluster == cluster and file.usage is None]
+            paths = usage_day.roll_up(self.folder, mine, self._suspends.get(cluster), self._zone)
+            made |= {file.path: path for file, path in zip(mine, paths, strict=True)}
+        self._jobs = [replace(file, usage=made.get(file.path, file.usage)) for file in self._jobs]
 
     def _counted(self, cluster: str) -> ClusterState:
         mine = [file for file in self._jobs if file.cluster == cluster]
@@ -320,13 +317,13 @@ class Writer:
     def _apply(self, cluster: str, batch: pa.Table, also: Ints, forced: Keys) -> Upserted:
         """Merge a batch (each key once) with what is known of its job ids, and of those in `also`."""
         self._touched = True
-        job_ids = np.union1d(batch["job_id"].to_numpy(), also)
+        job_ids = np.sort(np.concatenate([batch["job_id"].to_numpy(), also]))
         if not job_ids.size:
             return Upserted()
         mine = [file for file in self._jobs if file.cluster == cluster]
         found = list(files.find_jobs(self.folder, mine, job_ids))
         waiting = self._open_of(cluster)
-        at = np.flatnonzero(np.isin(waiting["job_id"].to_numpy(), job_ids))
+        at = files.places(waiting["job_id"].to_numpy(), job_ids)
         known = pa.concat_tables([*(part.table for part in found), waiting.take(pa.array(at))])
         merged = merge(known, batch, forced)
         offset = 0
@@ -336,13 +333,12 @@ class Writer:
             if leave.any():
                 self._drop_rows(part.file, part.at[leave])
         leave = merged.leave[offset:]
-        ended = pc.is_valid(merged.write["end_s"])
-        still_open = merged.write.filter(pc.invert(ended))
+        ended, still_open = _split(merged.write)
         if leave.any() or still_open.num_rows:
             stay = np.ones(waiting.num_rows, bool)
             stay[at[leave]] = False
             self._set_open(cluster, pa.concat_tables([waiting.filter(pa.array(stay)), still_open]))
-        self._jobs.extend(files.write_by_month(self.folder, cluster, merged.write.filter(ended)))
+        self._jobs.extend(files.write_by_month(self.folder, cluster, ended))
         return Upserted(merged.new, merged.changed, merged.unchanged, merged.outranked)
 
     def _drop_rows(self, file: JobsFile, at: Ints) -> None:
@@ -374,8 +370,10 @@ class Writer:
         if suspends is None:
             return NO_KEYS
         new = files.plain(suspends, SUSPENDS).combine_chunks()
-        new = new.filter(pa.array(np.isin(keys_of(new), keys)))
         path = self._suspends.get(cluster)
+        if not new.num_rows and path is None:
+            return NO_KEYS
+        new = new.filter(pa.array(np.isin(keys_of(new), keys)))
         old = files.read_table(self.folder, path) if path else new.slice(0, 0)
         old_keys = keys_of(old)
         mine = np.isin(old_keys, keys)
@@ -389,3 +387,12 @@ class Writer:
         files.write_table(self.folder, path, table)
         self._suspends[cluster] = path
         return changed
+
+
+def _split(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Ended rows and open ones; not copied where all are of one kind."""
+    waiting = rows["end_s"].null_count
+    if not waiting or waiting == rows.num_rows:
+        return (rows, rows.slice(0, 0)) if not waiting else (rows.slice(0, 0), rows)
+    ended = pc.is_valid(rows["end_s"])
+    return rows.filter(ended), rows.filter(pc.invert(ended))
