@@ -49,8 +49,9 @@ for _ in itertools.chain([""], iter(sys.stdin.readline, "")):
     warehouse = Warehouse(warehouse_folder(settings))
     rows = sum(state.rows for state in warehouse.state.clusters.values())
     warehouse.close()
+    files = len(json.loads((warehouse_folder(settings) / "manifest.json").read_text())["jobs"])
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    told = {"took_s": took_s, "loaded_s": loaded_s, "rows": rows, "errors": errors, "peak_mb": peak_mb}
+    told = {"took_s": took_s, "loaded_s": loaded_s, "rows": rows, "errors": errors, "peak_mb": peak_mb, "files": files}
     print(json.dumps(told), flush=True)
 """
 
@@ -152,6 +153,11 @@ def _steady(cluster: Cluster, place: Path) -> Iterator[Figure]:
     loaded = sync.answer()
     rate = loaded["rows"] / loaded["took_s"]
     yield Figure("accounting_large_load_rows_s", rate, "rows/s", "", f"{loaded['rows']} jobs")
+    yield Figure("accounting_large_load_peak_mb", loaded["peak_mb"], "MB", "", f"{loaded['rows']} jobs")
+    settling = _settled(sync, loaded["files"])
+    against = f"rounds in which the months of a first load of {loaded['rows']} become one or two files each, median"
+    yield Figure("accounting_settling_rounds", len(settling), "rounds", "", "until the months of a first load are so")
+    yield Figure("accounting_settling_round_s", sorted(settling)[len(settling) // 2], "s", "", against)
     times = []
     for turn in range(7):
         add_ended(cluster, 50_000_000 + turn * NEW)
@@ -164,6 +170,17 @@ def _steady(cluster: Cluster, place: Path) -> Iterator[Figure]:
     yield Figure("accounting_round_s", sorted(times)[len(times) // 2], "s", "<= 1", against)
     yield Figure("accounting_round_worst_s", max(times), "s", "", against)
     yield Figure("accounting_idle_round_s", sorted(idle)[1], "s", "", f"nothing new beside {loaded['rows']} jobs")
+
+
+def _settled(sync: Sync, files: int) -> list[float]:
+    """Rounds without anything new until no more files are put together; how long each took."""
+    times = []
+    while True:
+        done = sync.again()
+        times.append(done["took_s"])
+        if done["files"] == files:
+            return times
+        files = done["files"]
 
 
 def _visible(cluster: Cluster) -> Iterator[Figure]:

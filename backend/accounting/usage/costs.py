@@ -9,6 +9,7 @@ of a window is the sum of the costs of its parts, in any zone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -31,10 +32,14 @@ _UNITS = {"cpu": ("cpu_s", 1), "mem": ("mem_mb_s", 1024), "node": ("node_s", 1),
           "gres/gpu": ("gpu_s", 1)}  # fmt: skip
 
 Ask = Callable[[Question, Scope], Answer]
+Cursor = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
 
-def answer(ask: Ask, question: Question, scope: Scope, prices: PriceList) -> Answer:
-    """The answer to a checked question with `cost` among its metrics; `ask` answers those without."""
+def answer(ask: Ask, question: Question, scope: Scope, prices: PriceList, cursor: Cursor) -> Answer:
+    """The answer to a checked question with `cost` among its metrics; `ask` answers those without.
+
+    `cursor`: where the hours are multiplied, the warehouse's for the limit of its memory.
+    """
     others = tuple(metric for metric in question.metrics if metric != COST)
     by_cost = question.order.removeprefix("-") == COST
     plain = replace(
@@ -49,7 +54,9 @@ def answer(ask: Ask, question: Question, scope: Scope, prices: PriceList) -> Ans
         used = [ask(_hours(question, segment), scope) for segment in segments]
         if all(each.generation == base.generation for each in used):
             break
-    rows, costs, total = _joined(question, base.table, segments, [each.table for each in used], prices)
+    with cursor() as con:
+        tables = [each.table for each in used]
+        rows, costs, total = _joined(con, question, base.table, segments=segments, used=tables, prices=prices)
     table = base.table.take(rows).append_column(COST, costs)
     total_cost = total if segments else None
     if not question.by:
@@ -76,7 +83,13 @@ def _hours(question: Question, segment: Segment) -> Question:
 
 
 def _joined(
-    question: Question, base: pa.Table, segments: tuple[Segment, ...], used: list[pa.Table], prices: PriceList
+    con: duckdb.DuckDBPyConnection,
+    question: Question,
+    base: pa.Table,
+    *,
+    segments: tuple[Segment, ...],
+    used: list[pa.Table],
+    prices: PriceList,
 ) -> tuple[pa.Array, pa.Array, float]:
     """The rows of the base in their order, the cost of each (null where it has none), and the whole cost."""
     count = base.num_rows
@@ -86,31 +99,30 @@ def _joined(
         table.append_column("segment", pa.array([number] * table.num_rows, pa.int64()))
         for number, table in enumerate(used)
     ]
-    with duckdb.connect() as con:
-        con.register("used", pa.concat_tables(parts))
-        narrowed = ", ".join(quoted(name) for name in NARROWED_BY)
-        combinations = con.execute(f"SELECT DISTINCT segment, {narrowed} FROM used").fetchall()
-        applied = rates_sql(_applied(combinations, segments, prices))
-        hours = " + ".join(f"u.{metric} * r.{_COLUMNS[tres]}" for tres, metric in PRICED.items())
-        same = " AND ".join(f"r.{quoted(name)} IS NOT DISTINCT FROM u.{quoted(name)}" for name in NARROWED_BY)
-        names = "".join(f", u.{quoted(name)} AS {quoted(name)}" for name in question.by)
-        con.execute(
-            f"CREATE TEMP TABLE costs AS SELECT sum({hours}) AS cost{names} FROM used u "
-            f"JOIN {applied.text} r ON r.piece = u.segment AND {same} "
-            f"GROUP BY ALL",
-            applied.values,
-        )
-        ((total,),) = con.execute("SELECT coalesce(sum(cost), 0) FROM costs").fetchall()
-        numbered = base.select(question.by) if question.by else pa.table({"none": pa.nulls(count)})
-        con.register("base", numbered.append_column("place", pa.array(range(count), pa.int64())))
-        on = " AND ".join(f"c.{quoted(name)} IS NOT DISTINCT FROM b.{quoted(name)}" for name in question.by) or "true"
-        order = "b.place"
-        if question.order.removeprefix("-") == COST:
-            order = f"c.cost {'DESC' if question.order.startswith('-') else 'ASC'} NULLS LAST, b.place"
-        limit = f" LIMIT {question.limit:d}" if question.limit is not None else ""
-        found = con.sql(
-            f"SELECT b.place, c.cost FROM base b LEFT JOIN costs c ON {on} ORDER BY {order}{limit}"
-        ).to_arrow_table()
+    con.register("used", pa.concat_tables(parts))
+    narrowed = ", ".join(quoted(name) for name in NARROWED_BY)
+    combinations = con.execute(f"SELECT DISTINCT segment, {narrowed} FROM used").fetchall()
+    applied = rates_sql(_applied(combinations, segments, prices))
+    hours = " + ".join(f"u.{metric} * r.{_COLUMNS[tres]}" for tres, metric in PRICED.items())
+    same = " AND ".join(f"r.{quoted(name)} IS NOT DISTINCT FROM u.{quoted(name)}" for name in NARROWED_BY)
+    names = "".join(f", u.{quoted(name)} AS {quoted(name)}" for name in question.by)
+    con.execute(
+        f"CREATE TEMP TABLE costs AS SELECT sum({hours}) AS cost{names} FROM used u "
+        f"JOIN {applied.text} r ON r.piece = u.segment AND {same} "
+        f"GROUP BY ALL",
+        applied.values,
+    )
+    ((total,),) = con.execute("SELECT coalesce(sum(cost), 0) FROM costs").fetchall()
+    numbered = base.select(question.by) if question.by else pa.table({"none": pa.nulls(count)})
+    con.register("base", numbered.append_column("place", pa.array(range(count), pa.int64())))
+    on = " AND ".join(f"c.{quoted(name)} IS NOT DISTINCT FROM b.{quoted(name)}" for name in question.by) or "true"
+    order = "b.place"
+    if question.order.removeprefix("-") == COST:
+        order = f"c.cost {'DESC' if question.order.startswith('-') else 'ASC'} NULLS LAST, b.place"
+    limit = f" LIMIT {question.limit:d}" if question.limit is not None else ""
+    found = con.sql(
+        f"SELECT b.place, c.cost FROM base b LEFT JOIN costs c ON {on} ORDER BY {order}{limit}"
+    ).to_arrow_table()
     return found["place"].combine_chunks(), found["cost"].combine_chunks().cast(pa.float64()), float(total)
 
 

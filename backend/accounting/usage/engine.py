@@ -60,7 +60,7 @@ class Usage:
             return self._answers.get(
                 generation,
                 (question, scope, prices.version),
-                lambda: costs.answer(self.ask, question, scope, prices),
+                lambda: costs.answer(self.ask, question, scope, prices, self.warehouse.cursor),
                 lambda answer: answer.table.nbytes,
             )
         return self._answers.get(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -144,6 +144,34 @@ def _write_sorted(folder: Path, cluster: str, month: str, table: pa.Table, usage
         standing=pc.sum(standing).as_py() or 0,
         usage=usage,
     )
+
+
+def join_jobs(folder: Path, parts: Sequence[JobsFile]) -> JobsFile:
+    """One file of the rows of several of one cluster and month. Column by column, so that memory holds them once."""
+    with ExitStack() as opened:
+        tables = []
+        for part in parts:
+            path = folder / part.path
+            with naming(path):
+                tables.append((path, opened.enter_context(pq.ParquetFile(path))))
+
+        def column(field: pa.Field) -> pa.Array:
+            found = []
+            for path, parquet in tables:
+                with naming(path):
+                    here = field.name in parquet.schema_arrow.names
+                    rows = parquet.metadata.num_rows
+                    found.append(
+                        parquet.read(columns=[field.name])[field.name].cast(field.type).combine_chunks()
+                        if here
+                        else pa.nulls(rows, field.type)  # written by an earlier release
+                    )
+            return pa.concat_arrays(found)
+
+        keys = pa.table({name: column(PLAIN_JOBS.field(name)) for name in _ORDER})
+        order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in _ORDER])
+        joined = pa.table([column(field).take(order) for field in PLAIN_JOBS], schema=PLAIN_JOBS)
+    return _write_sorted(folder, parts[0].cluster, parts[0].month, joined)
 
 
 def write_by_month(folder: Path, cluster: str, table: pa.Table) -> Iterator[JobsFile]:

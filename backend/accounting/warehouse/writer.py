@@ -215,8 +215,7 @@ class Writer:
             self._join(group)
 
     def _join(self, group: Sequence[JobsFile]) -> None:
-        rows = pa.concat_tables([files.read_jobs(self.folder, file) for file in group])
-        joined = files.write_jobs(self.folder, group[0].cluster, group[0].month, rows)
+        joined = files.join_jobs(self.folder, group)
         joined = replace(joined, usage=usage_day.add_up(self.folder, joined, group))
         for file in group[1:]:
             self._replace_file(file, [])
