@@ -181,6 +181,12 @@ def test_of_a_mix_each_type_has_its_own_price() -> None:
     assert cost(rows, price("gres/gpu", "1"), price("gres/gpu:h100", "10")) == 12.0
 
 
+def test_a_type_of_gpu_that_was_only_in_a_mix_has_a_row_with_its_cost() -> None:
+    usage = usage_of([job(1, 0, HOUR_S, gpus=3, gpu_type="a100=2,h100=1")], price("gres/gpu:h100", "7"))
+    answer = usage.ask(Question(("cost", "cpu_hours"), 0, DAY_S, by=("gpu_type",)), ALL)
+    assert {row["gpu_type"]: row["cost"] for row in answer.table.to_pylist()}["h100"] == 7
+
+
 @pytest.mark.parametrize(
     ("partition", "qos", "value"), [("gpu", "high", 8), ("gpu", "low", 4), ("cpu", "high", 2), ("cpu", "low", 1)]
 )

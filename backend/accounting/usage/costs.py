@@ -42,9 +42,11 @@ def answer(ask: Ask, question: Question, scope: Scope, prices: PriceList, cursor
     """
     others = tuple(metric for metric in question.metrics if metric != COST)
     by_cost = question.order.removeprefix("-") == COST
+    # A type of GPU that jobs had only beside others has a row by its GPU hours alone.
+    shown = (*others, "gpu_hours") if "gpu_type" in question.by else others
     plain = replace(
         question,
-        metrics=others or ("attempts",),
+        metrics=tuple(dict.fromkeys(shown)) or ("attempts",),
         order="" if by_cost else question.order,
         limit=None if by_cost else question.limit,
     )
