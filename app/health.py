@@ -45,7 +45,8 @@ class ReadyHandler(ConsoleHandler):
 class MetricsHandler(ConsoleHandler):
     """This process's figures in the text format of Prometheus."""
 
-    def get(self) -> None:
+    async def get(self) -> None:
+        telemetry = await self.run(self._telemetry)
         console = self.application
         assert isinstance(console, ConsoleTornado)  # noqa: S101 - there is no other here
         process = psutil.Process()
@@ -56,6 +57,7 @@ class MetricsHandler(ConsoleHandler):
             ("carme_web_sockets", "gauge", "Open pages", len(sockets)),
             ("carme_web_embed_figures_total", "counter", "Figures computed for embeds", self._embed_figures()),
             ("carme_web_people", "gauge", "People with an open page", len({name for name, _, _ in sockets})),
+            *telemetry,
             ("process_cpu_seconds_total", "counter", "CPU time", cpu.user + cpu.system),
             ("process_resident_memory_bytes", "gauge", "Memory in use", process.memory_info().rss),
             ("process_start_time_seconds", "gauge", "Start of the process", STARTED_S),
@@ -63,7 +65,17 @@ class MetricsHandler(ConsoleHandler):
         self.set_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
         for name, kind, words, value in figures:
             self.write(f"# HELP {name} {words}\n# TYPE {name} {kind}\n{name} {value}\n")
-        self.finish()
+        await self.finish()
+
+    def _telemetry(self) -> list[tuple[str, str, str, float]]:
+        state = self.services.telemetry.state
+        found: list[tuple[str, str, str, float]] = [
+            ("carme_telemetry_bytes", "gauge", "Telemetry of jobs on disk", state.size_bytes),
+            ("carme_telemetry_failing", "gauge", "1 while telemetry can't be taken in or read", int(bool(state.error))),
+        ]
+        if state.as_of_s is not None:
+            found.append(("carme_telemetry_newest_sample_seconds", "gauge", "Newest sample of all", state.as_of_s))
+        return found
 
     def _embed_figures(self) -> int:
         desk: EmbedDesk = self.settings["embed_desk"]

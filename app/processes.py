@@ -54,6 +54,7 @@ ROLES = (
     Role("supervisor", "backend.cluster.local.supervisor:run_supervisor", owns_jobs=True),
     Role("launcher", "backend.launcher:run_launcher", gains_privileges=True),
     Role("collector", "backend.cluster.collector:run_collector"),
+    Role("telemetry", "backend.telemetry.intake.service:run_telemetry"),
     Role("proxy", "app.proxy.server:run_proxy"),
     Role("web", "app.server:run_web"),
 )
@@ -66,6 +67,8 @@ def default_roles(settings: Settings) -> tuple[str, ...]:
     With strategy `sudo` the launcher runs under an account of its own, so it is started apart.
     """
     wanted = ["collector", "proxy", "web"]
+    if settings.telemetry.source == "embedded":
+        wanted.append("telemetry")
     if settings.scheduler.kind == "local":
         wanted.append("supervisor")
     if settings.launcher.strategy == "self":

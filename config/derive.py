@@ -32,6 +32,7 @@ def _fill(values: Values) -> None:
     values["agent"]["console_url"] = values["agent"]["console_url"] or values["web"]["public_url"]
     values["launcher"]["socket"] = values["launcher"]["socket"] or data / "run" / "launcher.sock"
     values["reports"]["folder"] = values["reports"]["folder"] or data / "reports"
+    values["telemetry"]["node_key_file"] = values["telemetry"]["node_key_file"] or data / "telemetry-node.key"
     if values["accounting"]["source"] == "auto":
         slurm = values["scheduler"]["kind"] == "slurm"
         values["accounting"]["source"] = ("slurmdbd" if values["slurmdbd"]["user"] else "import") if slurm else "local"

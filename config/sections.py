@@ -225,7 +225,16 @@ class Embeds:
 
 @dataclass(frozen=True)
 class Telemetry:
+    source: Literal["embedded", "prometheus"]
+    raw_days: Annotated[float, Between(0.1, 3650)]
+    minute_days: Annotated[float, Between(1, 3650)]
+    archive_days: Annotated[float, Between(0, 36500)]  # 0: for ever
+    archive_points: Annotated[int, Between(500, 10**6)]
+    node_key_file: Path
+    prometheus_url: Annotated[str, Uri("http", "https")]
+    prometheus_token_file: Path | None
     rules_file: Path | None
+    prometheus_token: str = secret()
 
 
 @dataclass(frozen=True)

@@ -178,6 +178,7 @@ def _convert_all(raw: dict[str, _Raw]) -> dict[str, dict[str, Any]]:
 EMPTY_UNTIL_COMPLETE = frozenset(
     {
         "reports.folder",
+        "telemetry.node_key_file",
         "instance.time_zone",
         "instance.news_file",
         "web.public_url",

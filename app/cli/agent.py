@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from app.cli.common import WrongUse, add_common
+from app.cli.common import Failed, WrongUse, actor, add_common, opened
 from backend.agent.node import command as node
 from backend.agent.sampler import Sample, Sampler, as_json
 from backend.sessions.job import agent_zipapp
@@ -46,6 +46,15 @@ def add_parser(commands: Any) -> None:
     pack.add_argument("file", type=Path, metavar="FILE")
     add_common(pack)
     pack.set_defaults(run=run_pack)
+    key = actions.add_parser(
+        "node-key",
+        help="print the key of a node's service",
+        description="Print the key by which the service of a node proves itself to this console. Put it into a file "
+        "of mode 0600 on that node, and nowhere else. On the console only, for its owner or root.",
+    )
+    key.add_argument("node", metavar="NODE", help="the node's name, as Slurm calls it")
+    add_common(key)
+    key.set_defaults(run=run_node_key)
 
 
 def run_sample(options: argparse.Namespace) -> int:
@@ -90,6 +99,24 @@ def run_pack(options: argparse.Namespace) -> int:
         new.replace(options.file)
     except OSError as error:
         raise WrongUse(f"{options.file} can't be written: {error.strerror}") from error
+    return 0
+
+
+def run_node_key(options: argparse.Namespace) -> int:
+    """Print a node's key; the master key is made where there is none. The audit log has who asked for it."""
+    from backend.store.audit import audit
+    from backend.telemetry.intake import NODE, KeyUnusable, master_key, node_key
+
+    if not NODE.fullmatch(options.node):
+        raise WrongUse(f"{options.node!r} is no name of a node")
+    with opened(options) as services:
+        try:
+            master = master_key(services.settings.telemetry.node_key_file)
+        except KeyUnusable as error:
+            raise Failed(str(error)) from error
+        with services.db.begin() as tx:
+            audit(tx, actor(), "telemetry.node_key", options.node)
+        print(node_key(master, options.node))
     return 0
 
 

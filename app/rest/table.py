@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from app.gate.guards import Guard, Kind, Route
-from app.rest.agent import RegisterAgent
+from app.rest.agent import RegisterAgent, Samples
 from app.rest.base import RestHandler
 from app.rest.cluster import Cluster, Nodes, Partitions, Reservations
 from app.rest.describe import Description
@@ -85,6 +85,7 @@ ADDRESSES = (
     Address("/cluster/partitions", Partitions),
     Address("/cluster/reservations", Reservations),
     Address("/agent/register", RegisterAgent, Guard.AGENT),
+    Address("/agent/samples", Samples, Guard.AGENT),
 )
 
 ROUTES = [

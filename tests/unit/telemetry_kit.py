@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from backend.telemetry import BY_NAME, METRICS, JobRef
-from backend.telemetry.store import NODE_WIDE, Batch, Block, JobFacts, Keeping, Store, StoreReader, maintain
+from backend.telemetry.store import Batch, Block, JobFacts, Keeping, Store, StoreReader, maintain
 
 NOW_S = 1_780_000_000.0
 CLUSTER = "tiny"
@@ -103,10 +103,9 @@ class TelemetrySite:
         self, job_id: int, node: str, times: Any, *, gpus: int, start_s: int, shape: Mapping[Any, Shape], model: str,
         node_wide: bool,
     ) -> None:  # fmt: skip
-        devices = [(job_id, "")] + [(job_id, f"gpu:{number}") for number in range(gpus)]
-        devices += [(NODE_WIDE, "node")] if node_wide else []
+        devices = ["", *(f"gpu:{number}" for number in range(gpus)), *(["node"] if node_wide else [])]
         blocks = []
-        for owner, device in devices:
+        for device in devices:
             kind = device.partition(":")[0] or "job"
             values = {}
             for name in (metric.name for metric in METRICS if metric.kind == kind):
@@ -119,12 +118,12 @@ class TelemetrySite:
             if values:
                 matrix = np.array(list(values.values()), np.float32)
                 blocks.append(
-                    Block(owner, device, model if kind == "gpu" else "", times, tuple(values), matrix)
+                    Block(job_id, device, model if kind == "gpu" else "", times, tuple(values), matrix)
                 )
         self._seq += 1
         self.store.append([
-            Batch(self.cluster, f"session:job{job_id}", node, "00000000000000aa", self._seq, self.now_s, 1.0,
-                  self.now_s, tuple(blocks))
+            Batch(self.cluster, f"session:job{job_id}", node, "00000000000000aa", self._seq, float(times[-1]),
+                  float(times[-1]), float(times[-1]), tuple(blocks))
         ])  # fmt: skip
 
 

@@ -85,7 +85,8 @@ def test_every_command_has_help() -> None:
     assert {" ".join(path) for path in found} == {
         "serve", "doctor", "session launch", "session list", "session stop", "jobs list", "jobs show",
         "jobs cancel", "user add", "user lock", "user unlock", "user reset-2fa", "user code", "user list",
-        "sync", "usage", "import-sacct", "report list", "report run", "agent sample", "agent node", "agent pack",
+        "sync", "usage", "import-sacct", "report list", "report run", "agent sample", "agent node", "agent node-key",
+        "agent pack",
     }  # fmt: skip
     for path in found:
         assert main([*path, "--help"]) == 0

@@ -95,7 +95,10 @@ def test_only_what_is_meant_to_be_open_is_open() -> None:
         "/setup",
     }
     assert {route.pattern for route in table if route.guard is Guard.HALF} == {"/login/code", "/login/enrol"}
-    assert {route.pattern for route in table if route.guard is Guard.AGENT} == {"/api/v1/agent/register"}
+    assert {route.pattern for route in table if route.guard is Guard.AGENT} == {
+        "/api/v1/agent/register",
+        "/api/v1/agent/samples",
+    }
     assert {route.pattern for route in table if route.guard is Guard.EMBED} == {
         "/embed.js",
         "/embed/([A-Za-z0-9_.-]{1,100})",

@@ -1,8 +1,8 @@
 """What `carme doctor` looks at: one function a thing, each giving what it found and what to do.
 
 `place` (settings, data folder, database, key), `people` (directory, clock, time zone), `work` (scheduler,
-collector, launcher, runtime, apps), `accounts` (their source, the warehouse), `doors` (the console's and the
-apps' addresses).
+collector, launcher, runtime, apps), `accounts` (their source, the warehouse), `telemetry`, `doors` (the
+console's and the apps' addresses).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from app.cli.checks.doors import check_apps_address, check_console
 from app.cli.checks.finding import Finding, checked
 from app.cli.checks.people import check_clock, check_directory, check_zone
 from app.cli.checks.place import check_data, check_database, check_settings
+from app.cli.checks.telemetry import check_telemetry
 from app.cli.checks.work import (
     check_apps,
     check_as_user,
@@ -31,6 +32,7 @@ CHECKS = (
     ("collector", check_collector),
     ("accounts' source", check_accounts_source),
     ("accounts", check_accounts),
+    ("telemetry", check_telemetry),
     ("launcher", check_launcher),
     ("as-user program", check_as_user),
     ("runtime", check_runtime),

@@ -4,30 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from backend.telemetry.store.attempts import EARLY_S, Attempt
+from backend.telemetry.store.attempts import EARLY_S, LATE_S, Attempt
 from backend.telemetry.store.chunks import Chunk, binned
 from backend.telemetry.store.files import Files
-from backend.telemetry.store.gathering import Hot, Wanted, gather
+from backend.telemetry.store.gathering import Wanted, gather
 from backend.telemetry.store.manifest import Manifest
 
-LATE_S = 60.0  # samples of a job's last moments, by clocks that differ a little
 SETTLED_S = 60.0  # after its end a job's last samples are on their way
 LEAST_POINTS = 16  # of each series, however many there are
 STEPS_S = (
     1, 2, 3, 5, 10, 15, 20, 30, 60, 120, 180, 300, 600, 900, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400,
     2 * 86400, 5 * 86400, 10 * 86400, 30 * 86400,
 )  # fmt: skip
-
-
-class NoHot:
-    """Only what is in files."""
-
-    def chunks(self, cluster: str, job_id: int) -> list[Chunk]:
-        """None."""
-        return []
-
-
-NO_HOT: Hot = NoHot()
 
 
 def step_for(span_s: float, points: float) -> int:
@@ -56,7 +44,7 @@ def series_of(files: Files, manifest: Manifest, attempt: Attempt, points: int) -
     # As fine as its longest span could need; thinned out once the number of its series is known.
     fine = span_s / 60 < points / 4
     chunks = gather(
-        files, manifest, Wanted(attempt.cluster, attempt.job_id, since_s, until_s, fine=fine), NO_HOT
+        files, manifest, Wanted(attempt.cluster, attempt.job_id, since_s, until_s, fine=fine), ()
     )
     series = sum(len(chunk.metrics) for chunk in chunks)
     if not series:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backend.telemetry.footprints import Tally
-from backend.telemetry.store.chunks import NODE_WIDE, Chunk
+from backend.telemetry.store.chunks import Chunk
 from backend.telemetry.store.wal import JobFacts
 
 EARLY_S = 60.0  # an agent may measure before the scheduler's second of the start, by clocks that differ a little
+
+LATE_S = 60.0
 
 
 @dataclass
@@ -96,7 +98,7 @@ class Attempts:
         """Which of the samples are of which attempt; one that nobody has told of begins with its first sample."""
         by_job: dict[tuple[str, int], list[Chunk]] = {}
         for chunk in chunks:
-            if chunk.key.job_id != NODE_WIDE and len(chunk.times_s):
+            if len(chunk.times_s):
                 by_job.setdefault((chunk.key.cluster, chunk.key.job_id), []).append(chunk)
         found = []
         for (cluster, job_id), its in by_job.items():
@@ -107,6 +109,8 @@ class Attempts:
             for at, attempt in enumerate(attempts):
                 since_s = attempt.start_s - EARLY_S if at else float("-inf")
                 until_s = attempts[at + 1].start_s - EARLY_S if at + 1 < len(attempts) else float("inf")
+                if attempt.end_s is not None:
+                    until_s = min(until_s, attempt.end_s + LATE_S)
                 mine = [chunk.within(since_s, until_s) for chunk in its]
                 mine = [chunk for chunk in mine if len(chunk.times_s)]
                 if mine:

@@ -16,9 +16,6 @@ Times = npt.NDArray[np.float64]
 Values = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float32]
 
-NODE_WIDE = 0
-"""The job id of what is measured of a whole node for all its jobs together."""
-
 _DROPPED_BITS = 11  # of a float32's 23: what stays is exact to 1 in 8192, and integers to 8191 are exact
 
 

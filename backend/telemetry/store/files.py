@@ -84,6 +84,12 @@ def as_table(chunks: Sequence[Chunk], metrics: Sequence[str], bins: bool) -> pa.
     return pa.table(columns, schema=schema_of(metrics, bins))
 
 
+def chunk_table(chunks: Sequence[Chunk]) -> pa.Table:
+    """Samples as one table, to be sent to another process; `from_table` reads it."""
+    there = {name for chunk in chunks for name in chunk.metrics}
+    return as_table(chunks, [name for name in BY_NAME if name in there], bins=False)
+
+
 def _offsets(lengths: Sequence[int]) -> pa.Array:
     return pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
 
@@ -252,7 +258,7 @@ class Files:
     def chunks(
         self, file: File, cluster: str, job_id: int, metrics: Sequence[str] | None = None, nodes: Nodes = None
     ) -> list[Chunk]:
-        """What a file has of one job (or of whole nodes: NODE_WIDE). Raises TelemetryUnusable."""
+        """What a file has of one job. Raises TelemetryUnusable."""
         table = self._rows(file, cluster, job_id, metrics, nodes)
         if table is None:
             return []

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from backend.telemetry.catalogue import BY_NAME
-from backend.telemetry.store.chunks import NODE_WIDE, Chunk, Key, binned, merged
+from backend.telemetry.store.chunks import Chunk, Key, binned, merged
 from backend.telemetry.store.files import Files
 from backend.telemetry.store.manifest import File, Manifest
 
@@ -29,12 +27,6 @@ class Wanted:
     nodes: Collection[str] | None = None
     fine: bool = False
 
-    @property
-    def node_wide(self) -> Sequence[str]:
-        """The metrics that may be measured of a whole node for all its jobs."""
-        names = BY_NAME if self.metrics is None else self.metrics
-        return [name for name in names if BY_NAME[name].kind in ("fs", "node")]
-
 
 @dataclass
 class _Parts:
@@ -42,41 +34,18 @@ class _Parts:
     bins: dict[Key, list[Chunk]] = field(default_factory=dict)
 
 
-class Hot(Protocol):
-    """What memory adds."""
-
-    def chunks(self, cluster: str, job_id: int) -> list[Chunk]:
-        """A job's samples that are in no file yet. Raises TelemetryUnusable."""
-
-
-def gather(files: Files, manifest: Manifest, wanted: Wanted, hot: Hot) -> list[Chunk]:
+def gather(files: Files, manifest: Manifest, wanted: Wanted, fresh: Sequence[Chunk]) -> list[Chunk]:
     """One chunk a device, in the order of keys: samples, or bins where some part of it is binned.
 
-    What was measured of whole nodes comes as the job's. Raises TelemetryUnusable.
+    `fresh`: what memory has of the job, asked before the manifest was read: what went into a file meanwhile is then
+    in both, and counts once. Raises TelemetryUnusable.
     """
     parts = _Parts()
-    # Asked before the files: what goes into one meanwhile is then in both, and counts once.
-    fresh = hot.chunks(wanted.cluster, wanted.job_id)
     archived = _archived(files, manifest, wanted)
     _collect(files, manifest, wanted, parts, fresh=fresh, archived=bool(archived))
-    nodes = {key.node for key in (*parts.samples, *parts.bins)}
-    if nodes and wanted.node_wide and wanted.job_id != NODE_WIDE:
-        wide = Wanted(
-            wanted.cluster, NODE_WIDE, wanted.since_s, wanted.until_s, wanted.node_wide, nodes, wanted.fine
-        )
-        wide_parts = _Parts()
-        fresh = hot.chunks(wanted.cluster, NODE_WIDE)
-        _collect(files, manifest, wide, wide_parts, fresh=fresh, archived=bool(archived))
-        for mine, its in ((parts.samples, wide_parts.samples), (parts.bins, wide_parts.bins)):
-            for key, chunks in its.items():
-                mine.setdefault(key._replace(job_id=wanted.job_id), []).extend(_moved(chunks, wanted.job_id))
     for chunk in archived:
         parts.bins.setdefault(chunk.key, []).append(chunk)
     return _together(parts)
-
-
-def _moved(chunks: Iterable[Chunk], job_id: int) -> list[Chunk]:
-    return [replace(chunk, key=chunk.key._replace(job_id=job_id)) for chunk in chunks]
 
 
 def _collect(

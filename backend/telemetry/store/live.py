@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -20,27 +21,43 @@ from backend.telemetry.store.wal import Batch, Block, JobFacts, Record, facts_of
 SIBLING_S = 120  # a job whose own agent has sent within this time is not measured by the node service as well
 
 
+LATEST_S = 86400.0  # what comes later than that after it was measured is not taken in, nor what is of the future
+AHEAD_S = 60.0
+
+
 class Head:
     """Samples as they came, by whose they are."""
 
     def __init__(self) -> None:
-        self._blocks: dict[Key, list[tuple[Clock, Block]]] = {}
+        self._jobs: dict[tuple[str, int], dict[Key, list[tuple[Clock, Block]]]] = {}
         self.samples = 0
 
     def add(self, batch: Batch, clock: Clock, blocks: Iterable[Block]) -> None:
         """Take samples in."""
         for block in blocks:
             key = Key(batch.cluster, block.job_id, batch.node, block.device)
-            self._blocks.setdefault(key, []).append((clock, block))
+            self._jobs.setdefault(key[:2], {}).setdefault(key, []).append((clock, block))
             self.samples += block.values.size
 
-    def blocks(self, cluster: str | None = None, job_id: int | None = None) -> dict[Key, list[tuple[Clock, Block]]]:
-        """Those of a job, of a cluster, or all."""
-        return {
-            key: list(found)
-            for key, found in self._blocks.items()
-            if (job_id is None or key.job_id == job_id) and (cluster is None or key.cluster == cluster)
-        }
+    def jobs(self) -> list[tuple[str, int]]:
+        """Cluster and number of each job."""
+        return list(self._jobs)
+
+    def blocks(self, jobs: Iterable[tuple[str, int]]) -> dict[Key, list[tuple[Clock, Block]]]:
+        """Those of these jobs."""
+        return {key: list(found) for job in jobs for key, found in self._jobs.get(job, {}).items()}
+
+
+def _timely(block: Block, batch: Batch, clock: Clock) -> Block | None:
+    """The samples whose times can be true; None where there are none."""
+    times_s = block.times_s + clock.correction_s
+    low, high = np.searchsorted(times_s, [batch.received_s - LATEST_S, batch.received_s + AHEAD_S])
+    if low == high:
+        return None
+    if high - low == len(times_s):
+        return block
+    cut = slice(int(low), int(high))
+    return replace(block, times_s=block.times_s[cut], values=block.values[:, cut])
 
 
 def as_chunks(found: dict[Key, list[tuple[Clock, Block]]]) -> list[Chunk]:
@@ -70,6 +87,7 @@ class Live:
         self.sealing: Head | None = None
         self.newest_s: float | None = None
         self.wal_read: dict[int, int] = {}  # how far each log was read
+        self._heard: dict[tuple[str, int], float] = {}  # the newest sample of each job since the start
         self._own: dict[tuple[str, int, str], float] = {}  # when a job's own agent last sent from this node
 
     @classmethod
@@ -117,6 +135,8 @@ class Live:
                 mine = self.attempts.like(attempt)
                 if mine is not None and mine.end_s == attempt.end_s:
                     self.attempts.remove(mine)
+                    if not self.attempts.of(mine.cluster, mine.job_id):
+                        self._heard.pop((mine.cluster, mine.job_id), None)
             for name in senders:
                 self.senders.pop(name, None)
             newest_s = self.newest_s or 0.0
@@ -149,10 +169,20 @@ class Live:
             if sender.judge(record.boot, record.seq) != "new":
                 return
             clock = sender.take(record)
-            self.head.add(record, clock, self._not_twice(record))
-            if record.blocks:
-                newest = max(float(block.times_s[-1]) for block in record.blocks) + clock.correction_s
-                self.newest_s = max(self.newest_s or 0.0, min(newest, record.received_s))
+            blocks = [cut for block in self._not_twice(record) if (cut := _timely(block, record, clock)) is not None]
+            self.head.add(record, clock, blocks)
+            for block in blocks:
+                newest_s = min(float(block.times_s[-1]) + clock.correction_s, record.received_s)
+                self.newest_s = max(self.newest_s or 0.0, newest_s)
+                job = (record.cluster, block.job_id)
+                self._heard[job] = max(self._heard.get(job, 0.0), newest_s)
+                for attempt in self.attempts.of(*job)[-1:]:
+                    attempt.nodes.add(record.node)
+
+    def heard_s(self, attempt: Attempt) -> float:
+        """The newest sample of an attempt that nobody says has ended; 0: none."""
+        tallied = attempt.tally.last_s if attempt.tally.measured else 0.0
+        return max(self._heard.get((attempt.cluster, attempt.job_id), 0.0), tallied)
 
     def _not_twice(self, batch: Batch) -> Iterable[Block]:
         """Without those of jobs that a session's own agent is measuring here."""
@@ -169,9 +199,9 @@ class Live:
     def chunks(self, cluster: str, job_id: int) -> list[Chunk]:
         """The job's samples that are in no file yet (or in one of this moment)."""
         with self.lock:
-            found = self.head.blocks(cluster, job_id)
+            found = self.head.blocks([(cluster, job_id)])
             if self.sealing is not None:
-                for key, blocks in self.sealing.blocks(cluster, job_id).items():
+                for key, blocks in self.sealing.blocks([(cluster, job_id)]).items():
                     found.setdefault(key, [])[:0] = blocks
         return as_chunks(found)
 
@@ -188,7 +218,7 @@ class Live:
                 if asked((attempt.cluster, attempt.job_id)):
                     copy.add(Attempt.of(attempt.facts()))
             heads = [head for head in (self.sealing, self.head) if head is not None]
-            fresh = [{key: found for key, found in head.blocks(cluster).items() if asked(key[:2])} for head in heads]
+            fresh = [head.blocks(filter(asked, head.jobs())) for head in heads]
         for blocks in fresh:
             for attempt, chunks in copy.split(as_chunks(blocks)):
                 attempt.tally.add(chunks)

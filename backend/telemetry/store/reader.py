@@ -24,8 +24,9 @@ from backend.telemetry.model import (
     TelemetryUnusable,
 )
 from backend.telemetry.store import manifest as manifests
-from backend.telemetry.store.archive import EARLY_S, LATE_S, step_for
-from backend.telemetry.store.chunks import NODE_WIDE, Chunk, binned, device_order
+from backend.telemetry.store.archive import step_for
+from backend.telemetry.store.attempts import EARLY_S, LATE_S
+from backend.telemetry.store.chunks import Chunk, binned, device_order
 from backend.telemetry.store.files import Files
 from backend.telemetry.store.footprint_files import newest_rows, read_footprints
 from backend.telemetry.store.gathering import MINUTE_S, Wanted, gather, overlapping, spacing_s
@@ -98,31 +99,24 @@ class StoreReader:
             before = found.get((node, device), ("", set()))
             found[node, device] = (model or before[0], before[1] | set(metrics))
 
-        for job_id in (job.job_id, NODE_WIDE):
-            nodes = None if job_id != NODE_WIDE else {node for node, _ in found}
-            if nodes is not None and not nodes:
-                break
-            fresh = [chunk.within(since_s, until_s) for chunk in self._memory.chunks(job.cluster, job_id)]
-            for chunk in fresh:
-                if len(chunk.times_s) and (nodes is None or chunk.key.node in nodes):
-                    add(chunk.key.node, chunk.key.device, chunk.model, chunk.metrics)
-            for row in self._rows(job.cluster, job_id, since_s, until_s, nodes):
-                add(row["node"], row["device"], row["model"], row["metrics"].split(","))
+        for chunk in self._memory.chunks(job.cluster, job.job_id):
+            if len(chunk.within(since_s, until_s).times_s):
+                add(chunk.key.node, chunk.key.device, chunk.model, chunk.metrics)
+        for row in self._rows(job.cluster, job.job_id, since_s, until_s):
+            add(row["node"], row["device"], row["model"], row["metrics"].split(","))
         return tuple(
             Device(node, device, model, tuple(name for name in BY_NAME if name in metrics))
             for (node, device), (model, metrics) in sorted(found.items(), key=lambda item: device_order(*item[0]))
         )
 
-    def _rows(
-        self, cluster: str, job_id: int, since_s: float, until_s: float, nodes: set[str] | None
-    ) -> list[dict[str, Any]]:
+    def _rows(self, cluster: str, job_id: int, since_s: float, until_s: float) -> list[dict[str, Any]]:
         manifest = self._newest()
         tiers = overlapping(manifest.of("minute"), since_s - MINUTE_S, until_s)
-        if since_s < manifest.minute_from_s and job_id != NODE_WIDE:
+        if since_s < manifest.minute_from_s:
             tiers += [file for file in manifest.of("archive") if file.until_s >= since_s]
         found = []
         for file in tiers:
-            rows = self._files.keys(file, cluster, job_id, nodes)
+            rows = self._files.keys(file, cluster, job_id)
             found += [row for row in rows if row["first_s"] < until_s and row["last_s"] >= since_s - MINUTE_S]
         return found
 
@@ -151,7 +145,8 @@ class StoreReader:
         wanted = Wanted(
             job.cluster, job.job_id, first_s, last_s, known, None if nodes is None else set(nodes), fine
         )
-        chunks = gather(self._files, self._newest(), wanted, self._memory)
+        fresh = self._memory.chunks(job.cluster, job.job_id)
+        chunks = gather(self._files, self._newest(), wanted, fresh)
         chunks.sort(key=lambda chunk: device_order(chunk.key.node, chunk.key.device))
         return tuple(series for chunk in chunks for series in _series(chunk, known, step_s))
 

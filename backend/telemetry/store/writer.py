@@ -38,6 +38,16 @@ class Keeping:
     archive_points: int = 12_000
 
 
+@dataclass(frozen=True)
+class OpenAttempt:
+    """A job whose end is not known, and its newest sample (0: none)."""
+
+    cluster: str
+    job_id: int
+    start_s: int
+    heard_s: float
+
+
 class StoreBusy(Exception):
     """Another process writes this store."""
 
@@ -88,6 +98,40 @@ class Store:
             known = self.live.senders.get((sender, node))
             return "new" if known is None else known.judge(boot, seq)
 
+    def correction_s(self, sender: str, node: str, boot: str) -> float:
+        """What is to be added to this process's times; 0 when nothing is known of its clock."""
+        with self.live.lock:
+            known = self.live.senders.get((sender, node))
+            return known.clock.correction_s if known and known.clock and known.boot == boot else 0.0
+
+    def newest_attempt(self, cluster: str, job_id: int) -> tuple[int, int | None] | None:
+        """Start and end of the newest attempt of a job that is known; None for an unknown one."""
+        with self.live.lock:
+            found = self.live.attempts.of(cluster, job_id)
+            return (found[-1].start_s, found[-1].end_s) if found and not found[-1].guessed else None
+
+    def cluster_of(self, node: str, job_ids: Sequence[int]) -> str | None:
+        """The cluster of one of these jobs that was measured on this node."""
+        with self.live.lock:
+            return next(
+                (item.cluster for item in self.live.attempts if item.job_id in job_ids and node in item.nodes), None
+            )
+
+    def runs_on(self, cluster: str, job_id: int, node: str) -> bool:
+        """Whether the job's newest attempt was measured on this node."""
+        with self.live.lock:
+            found = self.live.attempts.of(cluster, job_id)
+            return bool(found) and node in found[-1].nodes
+
+    def open_attempts(self) -> list[OpenAttempt]:
+        """The attempts whose end is not known."""
+        with self.live.lock:
+            return [
+                OpenAttempt(item.cluster, item.job_id, item.start_s, self.live.heard_s(item))
+                for item in self.live.attempts
+                if item.end_s is None
+            ]
+
     def append(self, records: Sequence[Record]) -> None:
         """Have them on disk and in memory; one that was taken before changes nothing. Raises TelemetryUnusable."""
         with self._wal_lock:
@@ -97,12 +141,35 @@ class Store:
             for record in records:
                 self.live.apply(record)
 
+    def news(self, facts: Sequence[JobFacts]) -> list[JobFacts]:
+        """What of this is not known yet."""
+        with self.live.lock:
+            return [fact for fact in facts if self.live.attempts.is_news(fact)]
+
     def told(self, facts: Sequence[JobFacts]) -> None:
         """What the scheduler says of jobs. Only news is written. Raises TelemetryUnusable."""
-        with self.live.lock:
-            news = [fact for fact in facts if self.live.attempts.is_news(fact)]
+        news = self.news(facts)
         if news:
             self.append(news)
+
+    def ended_attempts(self) -> list[JobFacts]:
+        """The attempts whose end is known, and which are still in memory."""
+        with self.live.lock:
+            return [
+                JobFacts(item.cluster, item.job_id, item.start_s, item.end_s)
+                for item in self.live.attempts
+                if item.end_s is not None
+            ]
+
+    def known_jobs(self) -> list[tuple[str, int]]:
+        """Cluster and number of each job in memory."""
+        with self.live.lock:
+            return [(item.cluster, item.job_id) for item in self.live.attempts]
+
+    @property
+    def unsealed(self) -> int:
+        """Samples that are in no file yet."""
+        return self.live.samples
 
     def chunks(self, cluster: str, job_id: int) -> list[Chunk]:
         """The job's samples that are in no file yet."""
@@ -140,7 +207,7 @@ class Store:
         state, wal_from = self._unsealed
         base = Live()
         base.restore(state)
-        chunks = as_chunks(self.live.sealing.blocks())
+        chunks = as_chunks(self.live.sealing.blocks(self.live.sealing.jobs()))
         for attempt, its in base.attempts.split(chunks):
             attempt.nodes |= {chunk.key.node for chunk in its}
             attempt.tally.add(its)
