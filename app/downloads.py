@@ -40,7 +40,9 @@ from backend.accounting.exports import (
 from backend.accounting.reports import ReportNotFound
 from backend.accounting.usage import BadQuestion
 from backend.accounting.warehouse import WarehouseUnusable
+from backend.jobs import JobNotFound
 from backend.store import audit
+from backend.telemetry import TelemetryUnusable
 from pages.parts.usage import drill, view
 from pages.parts.usage.picture import asks
 from pages.usage import asker_of, defaults_of
@@ -122,10 +124,14 @@ class Download(ConsoleHandler):
             self.refuse(400, str(error))
         except ReportNotFound as error:
             self.refuse(404, str(error))
+        except JobNotFound:
+            self.refuse(404, "There is no such job, or it is not yours to see.")
         except TooManyRows as error:
             self.refuse(413, str(error))
         except WarehouseUnusable as error:
             self.refuse(503, f"The accounts can't be read: {error}")
+        except TelemetryUnusable as error:
+            self.refuse(503, f"What was measured can't be read: {error}")
         else:
             with file:
                 await self._send(kind, name, file)

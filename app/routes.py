@@ -16,6 +16,7 @@ from app.downloads import ROUTES as DOWNLOADS
 from app.files import ROUTES as FILES
 from app.gate.guards import Guard, Kind, Route
 from app.health import HealthHandler, MetricsHandler, ReadyHandler
+from app.jobfile import ROUTES as JOB_FILES
 from app.open import ROUTES as OPEN
 from app.rest import ROUTES as REST
 from backend.identity.policy import TABLE
@@ -44,7 +45,7 @@ def build_table(pages: Sequence[Page]) -> list[Route]:
 
 def own_routes() -> list[Route]:
     """The routes with a handler of our own."""
-    return [*OWN, *FILES, *signin.ROUTES, *ACCOUNT, *OPEN, *DOWNLOADS, *REST, *embeds.ROUTES]
+    return [*OWN, *FILES, *signin.ROUTES, *ACCOUNT, *OPEN, *DOWNLOADS, *JOB_FILES, *REST, *embeds.ROUTES]
 
 
 def page_action(page: Page) -> str:

@@ -8,20 +8,22 @@ from typing import Any
 
 from backend.identity import Viewer
 from backend.services import Services
-from pages import budgets, cluster, home, jobs, launch, reports, sessions, truth, usage, waste
+from pages import budgets, cluster, home, job, jobs, launch, reports, sessions, truth, usage, waste
 
 Build = Callable[[Services, Viewer], Any]
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page at `path`. `roles`: one of them is needed; `build` runs once for each document."""
+    """A page at `path`. `roles`: one of them is needed; `build` runs once for each document. One that is `hidden` is
+    not in the navigation: others lead to it."""
 
     path: str
     title: str
     icon: str
     roles: frozenset[str]
     build: Build
+    hidden: bool = False
 
     @property
     def name(self) -> str:
@@ -35,6 +37,7 @@ PAGES: tuple[Page, ...] = (
     Page("/", "Home", "home", _ALL, home.build),
     Page("/cluster", "Cluster", "cluster", _ALL, cluster.build),
     Page("/jobs", "Jobs", "jobs", _ALL, jobs.build),
+    Page("/job", "Job", "jobs", _ALL, job.build, hidden=True),
     Page("/launch", "Launch", "launch", _ALL, launch.build),
     Page("/sessions", "Sessions", "sessions", _ALL, sessions.build),
     Page("/usage", "Usage", "usage", _ALL, usage.build),

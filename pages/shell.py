@@ -13,6 +13,7 @@ from pages.budgets import ACTIONS as BUDGETS_ACTIONS
 from pages.cluster import ACTIONS as CLUSTER_ACTIONS
 from pages.cluster import TOPICS as CLUSTER_TOPICS
 from pages.home import TOPICS as HOME_TOPICS
+from pages.job import ACTIONS as JOB_ACTIONS
 from pages.jobs import ACTIONS as JOBS_ACTIONS
 from pages.launch import ACTIONS as LAUNCH_ACTIONS
 from pages.launch import TOPICS as LAUNCH_TOPICS
@@ -38,8 +39,8 @@ TOPICS = (
     *WASTE_TOPICS,
 )  # fmt: skip
 ACTIONS: dict[str, Action] = {
-    **CLUSTER_ACTIONS, **JOBS_ACTIONS, **LAUNCH_ACTIONS, **SESSIONS_ACTIONS, **USAGE_ACTIONS, **REPORTS_ACTIONS,
-    **EMBEDDING_ACTIONS, **BUDGETS_ACTIONS, **TRUTH_ACTIONS, **WASTE_ACTIONS,
+    **CLUSTER_ACTIONS, **JOB_ACTIONS, **JOBS_ACTIONS, **LAUNCH_ACTIONS, **SESSIONS_ACTIONS, **USAGE_ACTIONS,
+    **REPORTS_ACTIONS, **EMBEDDING_ACTIONS, **BUDGETS_ACTIONS, **TRUTH_ACTIONS, **WASTE_ACTIONS,
 }  # fmt: skip
 FIRST_TOPICS = {
     "home": ("fresh", "home", "mine", "quick", "sparks"),
@@ -100,7 +101,7 @@ def boot(services: Services, viewer: Viewer, live: Live, name: str) -> str:
             "csrf": services.identity.csrf_token(viewer.login_id),
             "paths": {"account": "/account", "sign_out": "/logout", "csrf_field": "csrf"},
             "nav": [
-                {"path": item.path, "title": item.title, "icon": item.icon, "name": item.name}
+                {"path": item.path, "title": item.title, "icon": item.icon, "name": item.name, "hidden": item.hidden}
                 for item in PAGES
                 if item.roles & viewer.roles
             ],

@@ -12,6 +12,7 @@ from app.rest.cluster import Cluster, Nodes, Partitions, Reservations
 from app.rest.describe import Description
 from app.rest.embeds import Embeds, RevokeEmbed
 from app.rest.jobs import Jobs
+from app.rest.jobtelemetry import JobTelemetry
 from app.rest.login import OwnLogin
 from app.rest.onejob import (
     CancelJob,
@@ -70,6 +71,7 @@ ADDRESSES = (
     Address("/jobs/{job}/log", JobLog),
     Address("/jobs/{job}/script", JobScript),
     Address("/jobs/{job}/verdicts", JobVerdicts),
+    Address("/jobs/{job}/telemetry", JobTelemetry),
     Address("/usage", Usage),
     Address("/usage/jobs", UsageJobs),
     Address("/usage/catalogue", UsageCatalogue),

@@ -32,4 +32,4 @@ def base() -> str:
 @cache
 def modules() -> tuple[str, ...]:
     """The addresses of all scripts of the console: asked for at once, so that imports find them there."""
-    return tuple(f"{base()}/{path.name}" for path in sorted(CONSOLE.glob("*.js")))
+    return tuple(f"{base()}/{path.relative_to(CONSOLE)}" for path in sorted(CONSOLE.rglob("*.js")))

@@ -37,6 +37,7 @@ DOCUMENT = """<!DOCTYPE html>
 </script>
 <link rel="stylesheet" href="{{ carme_base }}/console.css">
 <link rel="stylesheet" href="{{ carme_base }}/usage.css">
+<link rel="stylesheet" href="{{ carme_base }}/job.css">
 {% for address in carme_modules %}<link rel="modulepreload" href="{{ address }}">
 {% endfor %}<script type="application/json" id="carme-boot">{{ carme_boot }}</script>
 <script type="module" src="{{ carme_base }}/main.js"></script>

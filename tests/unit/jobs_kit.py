@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from backend.accounting.model import JOBS
 from backend.accounting.warehouse import Warehouse
 from backend.identity import Viewer
 from backend.launcher import LauncherError
+from tests.unit.gatehouse import House
 from tests.unit.pages_kit import UIDS, World
 
 CLUSTER = "local"
@@ -59,8 +61,6 @@ class _Names:
 
 class Desk:
     def __init__(self, world: World, viewer: Viewer, kind: str = "slurm", **replaced: Any) -> None:
-        from dataclasses import replace
-
         settings = world.services.settings
         settings = replace(settings, scheduler=replace(settings.scheduler, kind=kind))
         self.launcher = Launcher()
@@ -87,10 +87,10 @@ def past(job_id: int, user: str = "ada", **more: Any) -> dict[str, Any]:
     return row | more
 
 
-def keep(world: World, *rows: dict[str, Any]) -> None:
+def keep(world: World | House, *rows: dict[str, Any]) -> None:
     """In the accounts of the world."""
-    folder = world.services.settings.instance.data_dir / "accounting"
+    folder, cluster = world.services.settings.instance.data_dir / "accounting", rows[0]["cluster"]
     with Warehouse.write(folder, "UTC") as writer:
-        writer.upsert(pa.Table.from_pylist(list(rows), schema=JOBS), cluster=CLUSTER)
-        writer.set_state(CLUSTER, source="slurmdbd", synced_s=int(time.time()), zone="UTC")
+        writer.upsert(pa.Table.from_pylist(list(rows), schema=JOBS), cluster=cluster)
+        writer.set_state(cluster, source="slurmdbd", synced_s=int(time.time()), zone="UTC")
         writer.commit()

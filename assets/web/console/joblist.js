@@ -8,7 +8,7 @@ export const gpuWords = (job) => (job.gpus ? `${job.gpus} × ${model(job.gpu_typ
 export const jobList = (app, jobs) =>
   h("ul", {class: "job-list"}, jobs.map((job) =>
     h("li", {key: job.job_id},
-      go(app, `/jobs?job=${job.job_id}`, {class: "num"}, job.label), " ",
+      go(app, `/job?id=${job.job_id}`, {class: "num"}, job.label), " ",
       h("span", {class: "job-name"}, job.name), " ",
       h("span", {class: "quiet-text"}, [job.user, `${job.cpus} CPUs`, gpuWords(job)].filter(Boolean).join(" · ")),
       h("span", {class: "grow"}),

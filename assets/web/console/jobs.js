@@ -290,7 +290,8 @@ function jobDrawer(app, own, id) {
         ["Comment", job.comment],
       ])),
     ],
-    foot: job && (job.may_cancel || job.session) ? [
+    foot: job ? [
+      go(app, `/job?id=${job.job_id}`, {class: "button primary"}, icon("chart"), "Open its page"),
       job.session ? go(app, `/sessions?session=${job.session}`, {class: "button"}, icon("sessions"), "Its session") : null,
       job.may_cancel ? h("button", {type: "button", class: "button danger solid", onclick: () => confirmCancel(app, job)}, icon("stop"), "Cancel job") : null,
     ] : null,

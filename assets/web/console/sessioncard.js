@@ -51,7 +51,7 @@ export function card(app, session, {compact = false, fresh = false} = {}) {
     ["Resources", resources(session.request)],
     session.account && !compact ? ["Account", session.account] : null,
     session.request.partition && !compact ? ["Partition", session.request.partition] : null,
-    session.job_id ? ["Job", go(app, `/jobs?job=${session.job_id}`, {class: "num"}, String(session.job_id))] : null,
+    session.job_id ? ["Job", go(app, `/job?id=${session.job_id}`, {class: "num"}, String(session.job_id))] : null,
     session.request.image && !compact ? ["Image", session.request.image] : null,
   ].filter(Boolean)
   return h("article", {class: `session ${look[0]}` + (fresh ? " fresh" : ""), key: session.id, "aria-label": `${session.name}: ${look[2]}`,

@@ -7,6 +7,7 @@ import {dialog, go} from "./ui.js"
 
 const LATE_FACTOR = 3 // a part this many periods old is told as late
 const LATE_AT_LEAST_S = 45
+const PARENTS = {job: "jobs", compare: "jobs"} // pages one comes to from another
 
 export function shell(app, content) {
   return [
@@ -100,9 +101,9 @@ function parted(app) {
 function nav(app) {
   const badges = {sessions: liveSessions(app)}
   return h("nav", {class: "side" + (app.ui.nav ? " shown" : ""), "aria-label": "Pages", key: "nav"},
-    h("ul", {}, app.boot.nav.map((item) =>
+    h("ul", {}, app.boot.nav.filter((item) => !item.hidden).map((item) =>
       h("li", {key: item.name},
-        go(app, item.path, {class: "side-link", "aria-current": item.name === app.route.page ? "page" : undefined},
+        go(app, item.path, {class: "side-link", "aria-current": item.name === app.route.page || item.name === PARENTS[app.route.page] ? "page" : undefined},
           icon(item.icon), h("span", {}, item.title),
           badges[item.name] ? h("span", {class: "side-count num", "aria-label": `${badges[item.name]} active`}, String(badges[item.name])) : null)))))
 }

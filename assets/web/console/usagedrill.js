@@ -1,13 +1,12 @@
 // Behind a mark: its jobs in the drawer, each with what it contributes, together the figure; or the smaller cells the
 // mark is made of, each of which opens its own.
 import {h} from "./dom.js"
-import {JOB_STATES, count, full, many, model, span, when} from "./format.js"
+import {count, full, many, model, span, when} from "./format.js"
 import {icon} from "./icons.js"
-import {badge, drawer, empty, skeleton} from "./ui.js"
+import {STATES, jobHref} from "./job/names.js"
+import {badge, drawer, empty, go, skeleton} from "./ui.js"
 import {asked, to} from "./usageaddress.js"
 import {downloads} from "./usagefiles.js"
-
-const WORDS = {REQUEUED: ["over", "↻", "Requeued"], RESIZING: ["over", "↔", "Resized"], REVOKED: ["over", "⊘", "Revoked"]}
 
 export const open = (app, cell) => to(app, {cell})
 
@@ -73,20 +72,20 @@ function parts(app, drill) {
 function jobs(app, own, drill) {
   if (!drill.rows.length) return [empty("No jobs", "No job has contributed to this figure."), note(drill)]
   return [
-    h("ul", {class: "drill-list", key: "jobs", "aria-label": "Jobs"}, drill.rows.map((job, index) => line(job, index))),
+    h("ul", {class: "drill-list", key: "jobs", "aria-label": "Jobs"}, drill.rows.map((job, index) => line(app, job, index))),
     drill.additive ? h("div", {class: "drill-sum", key: "sum"}, h("span", {}, drill.rows.length < drill.count ? `Sum of all ${count(drill.count)}` : "Sum"), h("strong", {class: "num", title: drill.exact ?? undefined}, drill.total)) : null,
     drill.rows.length < drill.count ? h("button", {type: "button", class: "button", key: "more", disabled: own.moreBusy, onclick: () => more(app, own)}, own.moreBusy ? "Asking …" : `Show more (${count(drill.rows.length)} of ${count(drill.count)})`) : null,
     note(drill),
   ]
 }
 
-function line(job, index) {
-  const look_ = JOB_STATES[job.state] || WORDS[job.state] || ["over", "–", job.state || "unknown"]
+function line(app, job, index) {
+  const look_ = STATES[job.state] || ["over", "–", job.state || "unknown"]
   const end = job.end_s ?? job.seen_s
   const label = job.array_job_id && job.array_task_id !== null ? `${job.array_job_id}_${job.array_task_id}` : `${job.job_id}`
   const ran = job.start_s !== null && end !== null ? `ran ${span(end - job.start_s)}${job.end_s === null ? " so far" : ""}` : "never started"
   return h("li", {key: `${job.cluster}-${job.job_id}-${job.submit_s}-${index}`},
-    h("div", {class: "drill-head"}, h("strong", {class: "num"}, label), h("span", {class: "job-name"}, job.job_name || ""), h("span", {class: "grow"}), h("strong", {class: "num", title: job.exact ?? undefined}, job.contribution)),
+    h("div", {class: "drill-head"}, go(app, jobHref({job_id: job.job_id, cluster: job.cluster, origin_s: job.submit_s}), {class: "num"}, h("strong", {}, label)), h("span", {class: "job-name"}, job.job_name || ""), h("span", {class: "grow"}), h("strong", {class: "num", title: job.exact ?? undefined}, job.contribution)),
     h("div", {class: "drill-facts quiet-text"}, badge(look_), h("span", {}, job.user), h("span", {}, job.account),
       h("span", {}, job.partition), h("span", {class: "num"}, [job.cpus ? many(job.cpus, "CPU") : "", job.gpus ? `${job.gpus} × ${model(job.gpu_type)}` : "", job.nodes ? many(job.nodes, "node") : ""].filter(Boolean).join(", ")),
       h("span", {class: "num", title: job.start_s ? `${full(job.start_s)} – ${job.end_s ? full(job.end_s) : "now"}` : undefined}, job.start_s ? `${when(job.start_s)}, ${ran}` : `${when(job.submit_s)}, ${ran}`),

@@ -1,0 +1,173 @@
+// Many devices: a map with a row each and time along it, the darker the more. A row that is clicked becomes the chart.
+import {at, amount, timeMarks} from "./curve.js"
+import {fitted} from "./linechart.js"
+
+const LEFT = 62, RIGHT = 10, BOTTOM = 22
+const FONT = '11px Roboto, "Segoe UI", "DejaVu Sans", sans-serif'
+const LEAST_ROW = 4, MOST_ROW = 14, WANTED_HEIGHT = 300
+
+export const rowHeight = (rows) => Math.max(LEAST_ROW, Math.min(MOST_ROW, Math.floor(WANTED_HEIGHT / rows)))
+export const mapHeight = (rows) => rowHeight(rows) * rows + BOTTOM
+
+export class HeatMap {
+  constructor(board, onpick) {
+    this.board = board
+    this.onpick = onpick
+    this.el = null
+    this.drawn = ""
+  }
+
+  on(el, chart) {
+    if (!el) {
+      this.board.gone(this)
+      this.size?.disconnect()
+      this.el = null
+      return
+    }
+    this.chart = chart
+    if (this.el !== el) this.mount(el)
+    this.board.came(this)
+    this.draw()
+  }
+
+  mount(el) {
+    this.el = el
+    el.replaceChildren()
+    this.base = document.createElement("canvas")
+    this.over = document.createElement("canvas")
+    this.over.className = "curve-over"
+    el.append(this.base, this.over)
+    this.size = new ResizeObserver(() => { this.drawn = ""; this.draw() })
+    this.size.observe(el)
+    el.onpointermove = (event) => this.moved(event)
+    el.onpointerleave = () => { this.row = null; this.board.point(null); this.point() }
+    el.onclick = (event) => { const line = this.chart.lines[this.rowAt(event)]; if (line) this.onpick(line) }
+    this.drawn = ""
+  }
+
+  get width() { return this.el.clientWidth }
+  get rowHeight() { return rowHeight(this.chart.lines.length) }
+  x(t) { const {from, to} = this.board.window; return LEFT + ((t - from) / (to - from)) * (this.width - LEFT - RIGHT) }
+  t(x) { const {from, to} = this.board.window; return from + ((x - LEFT) / (this.width - LEFT - RIGHT)) * (to - from) }
+  rowAt(event) { return Math.floor((event.clientY - this.el.getBoundingClientRect().top) / this.rowHeight) }
+
+  get top() {
+    const {chart} = this
+    if (chart.unit === "percent") return 100
+    const measured = Math.max(0, ...chart.lines.map((line) => line.top))
+    return chart.limits[0] && chart.limits[0] <= measured * 4 ? chart.limits[0] : measured || 1
+  }
+
+  draw() {
+    if (!this.el || !this.width) return
+    const {board, chart} = this
+    const sign = [board.version, chart.version, this.width, board.look.dark, board.window.from, board.window.to, chart.picked].join("|")
+    if (sign === this.drawn) return
+    this.drawn = sign
+    const high = mapHeight(chart.lines.length)
+    const pen = fitted(this.base, this.width, high)
+    fitted(this.over, this.width, high)
+    this.paint(pen, high)
+    this.point()
+  }
+
+  paint(pen, high) {
+    const {board, chart, rowHeight: row} = this
+    const {look} = board
+    const {from, to} = board.window
+    pen.clearRect(0, 0, this.width, high)
+    pen.font = FONT
+    const top = this.top
+    let node = null
+    chart.lines.forEach((line, index) => {
+      const y = index * row
+      pen.fillStyle = look.none // not measured is neither much nor little
+      pen.fillRect(LEFT, y, this.width - LEFT - RIGHT, row - 1)
+      const first = Math.max(0, Math.floor((from - line.t0) / line.step))
+      const last = Math.min(line.means.length, Math.ceil((to - line.t0) / line.step))
+      for (let i = first; i < last; i += 1) {
+        if (Number.isNaN(line.means[i])) continue
+        const x0 = Math.max(LEFT, this.x(line.t0 + i * line.step))
+        const x1 = Math.min(this.width - RIGHT, this.x(line.t0 + (i + 1) * line.step))
+        pen.fillStyle = look.scale[Math.min(look.scale.length - 1, Math.floor((line.means[i] / top) * look.scale.length))]
+        pen.fillRect(x0, y, Math.max(1, x1 - x0 + 0.4), row - 1)
+      }
+      if (line.node !== node) {
+        node = line.node
+        pen.fillStyle = look.ink
+        pen.textAlign = "right"
+        pen.textBaseline = "top"
+        const fits = chart.lines.filter((each) => each.node === node).length * row >= 11
+        if (fits) pen.fillText(short(pen, node, LEFT - 8), LEFT - 6, y)
+      }
+      if (line.key === chart.picked) {
+        pen.strokeStyle = look.strong
+        pen.strokeRect(LEFT - 0.5, y - 0.5, this.width - LEFT - RIGHT + 1, row)
+      }
+    })
+    const {step, marks} = timeMarks(from, to, Math.max(2, Math.floor((this.width - LEFT) / 84)), board.offset)
+    pen.textBaseline = "alphabetic"
+    pen.textAlign = "center"
+    pen.fillStyle = look.ink
+    for (const mark of marks) {
+      const text = board.tick(mark, step)
+      const half = pen.measureText(text).width / 2
+      const x = this.x(mark)
+      if (x - half >= 2 && x + half <= this.width - 1) pen.fillText(text, x, high - 6)
+    }
+  }
+
+  moved(event) {
+    const x = event.clientX - this.el.getBoundingClientRect().left
+    this.row = this.rowAt(event)
+    this.board.point(x >= LEFT && x <= this.width - RIGHT ? this.t(x) : null, this)
+  }
+
+  values(t) {
+    const line = this.chart.lines[this.row ?? 0]
+    const value = line ? at(line, t) : NaN
+    return line && !Number.isNaN(value) ? [[line.name, amount(value, this.chart.unit), null, value]] : []
+  }
+
+  point() {
+    if (!this.el) return
+    const pen = this.over.getContext("2d")
+    const high = mapHeight(this.chart.lines.length)
+    pen.clearRect(0, 0, this.width, high)
+    const t = this.board.at
+    if (t === null) return
+    const x = this.x(t)
+    if (x < LEFT || x > this.width - RIGHT) return
+    const {look} = this.board
+    pen.strokeStyle = look.strong
+    pen.beginPath()
+    pen.moveTo(Math.round(x) + 0.5, 0)
+    pen.lineTo(Math.round(x) + 0.5, high - BOTTOM)
+    pen.stroke()
+    const line = this.chart.lines[this.row ?? -1]
+    if (!line) return
+    const value = at(line, t)
+    const words = `${line.name}: ${Number.isNaN(value) ? "not measured" : amount(value, this.chart.unit)}`
+    pen.font = FONT
+    const width = pen.measureText(words).width + 16
+    const left = x + 10 + width > this.width ? x - 10 - width : x + 10
+    const y = Math.min(high - BOTTOM - 20, Math.max(0, this.row * this.rowHeight - 24))
+    pen.fillStyle = look.raised
+    pen.strokeStyle = look.edge
+    pen.beginPath()
+    pen.roundRect(left, y, width, 20, 5)
+    pen.fill()
+    pen.stroke()
+    pen.fillStyle = look.strong
+    pen.textAlign = "left"
+    pen.textBaseline = "middle"
+    pen.fillText(words, left + 8, y + 10)
+  }
+}
+
+function short(pen, text, width) {
+  if (pen.measureText(text).width <= width) return text
+  let cut = text
+  while (cut.length > 1 && pen.measureText(`…${cut}`).width > width) cut = cut.slice(1)
+  return `…${cut}` // the end of a node's name is what tells it from its neighbours
+}

@@ -1,0 +1,348 @@
+// One chart: a few lines over time on a canvas, with a band from least to greatest, thresholds, and gaps that stay
+// gaps. A second canvas over it holds the crosshair, which all charts of the page share; so moving draws few pixels.
+import {at, amount, axis, timeMarks} from "./curve.js"
+import {stroke} from "./names.js"
+
+const LEFT = 62, RIGHT = 10, TOP = 8, BOTTOM = 22
+const FONT = '11px Roboto, "Segoe UI", "DejaVu Sans", sans-serif'
+const MOST_TOLD = 8
+const DRAG_PX = 6
+const LIMIT_FAR = 10
+
+export class LineChart {
+  /** `board`: what the charts of a page share (board.js). */
+  constructor(board) {
+    this.board = board
+    this.el = null
+    this.chart = null
+    this.drawn = ""
+  }
+
+  /** Called at each drawing of the page; el is null when the place is gone. */
+  on(el, chart) {
+    if (!el) {
+      this.board.gone(this)
+      this.size?.disconnect()
+      this.el = null
+      return
+    }
+    this.chart = chart
+    if (this.el !== el) this.mount(el)
+    this.board.came(this)
+    this.draw()
+  }
+
+  mount(el) {
+    this.el = el
+    el.replaceChildren()
+    this.base = document.createElement("canvas")
+    this.over = document.createElement("canvas")
+    this.over.className = "curve-over"
+    el.append(this.base, this.over)
+    this.size = new ResizeObserver(() => { this.drawn = ""; this.draw() })
+    this.size.observe(el)
+    el.onpointermove = (event) => this.moved(event)
+    el.onpointerleave = () => { if (!this.drag) this.board.point(null) }
+    el.onpointerdown = (event) => this.down(event)
+    el.onpointerup = (event) => this.up(event)
+    el.onpointercancel = () => { this.drag = null; this.board.point(null) }
+    el.ondblclick = () => this.board.zoom(null)
+    el.onkeydown = (event) => this.key(event)
+    el.onblur = () => this.board.point(null)
+    this.drawn = ""
+  }
+
+  // -- where things are
+
+  get width() { return this.el.clientWidth }
+  get height() { return this.el.clientHeight }
+  x(t) { const {from, to} = this.board.window; return LEFT + ((t - from) / (to - from)) * (this.width - LEFT - RIGHT) }
+  t(x) { const {from, to} = this.board.window; return from + ((x - LEFT) / (this.width - LEFT - RIGHT)) * (to - from) }
+  y(value) { return TOP + (1 - value / this.axis.top) * (this.height - TOP - BOTTOM) }
+  get lines() { return this.chart.lines.filter((line) => !this.board.hidden.has(line.key)) }
+
+  // -- the picture
+
+  draw() {
+    if (!this.el || !this.width) return
+    const {board, chart} = this
+    const sign = [board.version, chart.version, this.width, this.height, board.look.dark, [...board.hidden].join(), board.window.from, board.window.to].join("|")
+    if (sign === this.drawn) return
+    this.drawn = sign
+    const lines = this.lines
+    let top = Math.max(0, ...lines.map((line) => line.top))
+    // A limit far above all that was measured would press the lines to the ground: it stands in the heading alone.
+    this.limits = chart.limits.filter((value) => chart.unit === "percent" || value <= top * LIMIT_FAR)
+    if (this.limits.length) top = Math.max(top, ...this.limits)
+    this.axis = axis(top, chart.unit)
+    const pen = fitted(this.base, this.width, this.height)
+    fitted(this.over, this.width, this.height)
+    this.paint(pen)
+    this.point()
+  }
+
+  paint(pen) {
+    const {look} = this.board
+    const [width, height] = [this.width, this.height]
+    pen.clearRect(0, 0, width, height)
+    pen.font = FONT
+    pen.lineWidth = 1
+    pen.textBaseline = "middle"
+    pen.textAlign = "right"
+    for (const mark of this.axis.marks) {
+      const y = Math.round(this.y(mark)) + 0.5
+      pen.strokeStyle = look.grid
+      rule(pen, LEFT, y, width - RIGHT, y)
+      pen.fillStyle = look.ink
+      pen.fillText(amount(mark, this.chart.unit), LEFT - 7, y)
+    }
+    this.times(pen)
+    pen.save()
+    pen.beginPath()
+    pen.rect(LEFT, TOP - 2, width - LEFT - RIGHT, height - TOP - BOTTOM + 4)
+    pen.clip()
+    for (const value of this.limits) {
+      pen.strokeStyle = look.limit
+      pen.setLineDash([6, 4])
+      const y = Math.round(this.y(value)) + 0.5
+      rule(pen, LEFT, y, width - RIGHT, y)
+      pen.setLineDash([])
+    }
+    const all = this.chart.lines
+    const bands = this.lines.length <= 4
+    if (bands) for (const line of this.lines) this.band(pen, line, stroke(look, all.indexOf(line)))
+    for (const line of this.lines) this.line(pen, line, stroke(look, all.indexOf(line)))
+    pen.restore()
+  }
+
+  times(pen) {
+    const {board} = this
+    const {from, to} = board.window
+    const {step, marks} = timeMarks(from, to, Math.max(2, Math.floor((this.width - LEFT) / 84)), board.offset)
+    pen.textBaseline = "alphabetic"
+    pen.textAlign = "center"
+    pen.fillStyle = board.look.ink
+    for (const mark of marks) {
+      const x = Math.round(this.x(mark)) + 0.5
+      pen.strokeStyle = board.look.grid
+      rule(pen, x, this.height - BOTTOM, x, this.height - BOTTOM + 4)
+      const text = board.tick(mark, step)
+      const half = pen.measureText(text).width / 2
+      if (x - half >= 2 && x + half <= this.width - 1) pen.fillText(text, x, this.height - 6)
+    }
+  }
+
+  band(pen, line, {colour}) {
+    if (!line.lows) return
+    pen.fillStyle = colour
+    pen.globalAlpha = 0.16
+    this.stretches(line, (from, to) => {
+      pen.beginPath()
+      for (let i = from; i < to; i += 1) pen.lineTo(this.x(line.t0 + (i + 0.5) * line.step), this.y(line.highs[i]))
+      for (let i = to - 1; i >= from; i -= 1) pen.lineTo(this.x(line.t0 + (i + 0.5) * line.step), this.y(line.lows[i]))
+      pen.fill()
+    })
+    pen.globalAlpha = 1
+  }
+
+  line(pen, line, {colour, dash}) {
+    pen.strokeStyle = colour
+    pen.fillStyle = colour
+    pen.lineWidth = 1.5
+    pen.lineJoin = "round"
+    pen.setLineDash(dash)
+    this.stretches(line, (from, to) => {
+      if (to - from === 1) {
+        // One point between two gaps would be no line: it is a dot.
+        pen.beginPath()
+        pen.arc(this.x(line.t0 + (from + 0.5) * line.step), this.y(line.means[from]), 2, 0, 7)
+        pen.fill()
+        return
+      }
+      pen.beginPath()
+      for (let i = from; i < to; i += 1) pen.lineTo(this.x(line.t0 + (i + 0.5) * line.step), this.y(line.means[i]))
+      pen.stroke()
+    })
+    pen.setLineDash([])
+    pen.lineWidth = 1
+  }
+
+  /** Each run of measured points that may be seen, as [from, to). */
+  stretches(line, each) {
+    const {from, to} = this.board.window
+    const first = Math.max(0, Math.floor((from - line.t0) / line.step) - 1)
+    const last = Math.min(line.means.length, Math.ceil((to - line.t0) / line.step) + 1)
+    let begin = -1
+    for (let i = first; i <= last; i += 1) {
+      const there = i < last && !Number.isNaN(line.means[i])
+      if (there && begin < 0) begin = i
+      if (!there && begin >= 0) {
+        each(begin, i)
+        begin = -1
+      }
+    }
+  }
+
+  // -- the pointer
+
+  place(event) {
+    const box = this.el.getBoundingClientRect()
+    return event.clientX - box.left
+  }
+
+  moved(event) {
+    const x = this.place(event)
+    if (this.drag) {
+      this.drag.to = x
+      this.point()
+      return
+    }
+    const inside = x >= LEFT && x <= this.width - RIGHT
+    this.board.point(inside ? this.t(x) : null, this)
+  }
+
+  down(event) {
+    if (event.button !== 0 || event.pointerType === "touch") return
+    const x = this.place(event)
+    if (x < LEFT) return
+    this.drag = {from: x, to: x}
+    this.el.setPointerCapture(event.pointerId)
+  }
+
+  up(event) {
+    const {drag} = this
+    this.drag = null
+    if (!drag) return
+    const [left, right] = [Math.min(drag.from, drag.to), Math.max(drag.from, drag.to)]
+    this.moved(event)
+    if (right - left >= DRAG_PX) this.board.zoom({from: this.t(Math.max(LEFT, left)), to: this.t(Math.min(this.width - RIGHT, right))})
+    else this.point()
+  }
+
+  key(event) {
+    const {board} = this
+    const {from, to} = board.window
+    const step = (to - from) / 50
+    const now = board.at ?? (from + to) / 2
+    const keys = {
+      ArrowLeft: () => board.point(Math.max(from, now - step), this, true),
+      ArrowRight: () => board.point(Math.min(to, now + step), this, true),
+      "+": () => board.zoom({from: now - (now - from) / 2, to: now + (to - now) / 2}),
+      "-": () => board.zoom({from: from - (to - from) / 2, to: to + (to - from) / 2}),
+      Escape: () => (board.zoomed ? board.zoom(null) : board.point(null)),
+    }
+    if (!keys[event.key]) return
+    event.preventDefault()
+    keys[event.key]()
+  }
+
+  /** The crosshair and what the lines are there. */
+  point() {
+    if (!this.el || !this.axis) return
+    const pen = this.over.getContext("2d")
+    pen.clearRect(0, 0, this.width, this.height)
+    if (this.drag) {
+      pen.fillStyle = this.board.look.series[0]
+      pen.globalAlpha = 0.18
+      pen.fillRect(this.drag.from, TOP, this.drag.to - this.drag.from, this.height - TOP - BOTTOM)
+      pen.globalAlpha = 1
+    }
+    const t = this.board.at
+    if (t === null) return
+    const x = this.x(t)
+    if (x < LEFT || x > this.width - RIGHT) return
+    pen.strokeStyle = this.board.look.edge
+    rule(pen, Math.round(x) + 0.5, TOP, Math.round(x) + 0.5, this.height - BOTTOM)
+    this.moment(pen, t, x)
+    this.tell(pen, t, x)
+  }
+
+  /** The time of the crosshair, on the axis. */
+  moment(pen, t, x) {
+    const {look} = this.board
+    const words = this.board.clock(t)
+    pen.font = FONT
+    const width = pen.measureText(words).width + 10
+    const left = Math.max(0, Math.min(x - width / 2, this.width - width))
+    pen.fillStyle = look.raised
+    pen.fillRect(left, this.height - BOTTOM + 3, width, 16)
+    pen.fillStyle = look.strong
+    pen.textAlign = "left"
+    pen.textBaseline = "alphabetic"
+    pen.fillText(words, left + 5, this.height - 6)
+  }
+
+  /** What is said at a time: [name, words, colour] of the lines with the most. */
+  values(t) {
+    const {look} = this.board
+    const found = this.lines
+      .map((line) => ({line, value: at(line, t)}))
+      .filter(({value}) => !Number.isNaN(value))
+      .sort((a, b) => b.value - a.value)
+    return found.map(({line, value}) => [line.name, amount(value, this.chart.unit), stroke(look, this.chart.lines.indexOf(line)).colour, value])
+  }
+
+  tell(pen, t, x) {
+    const {look} = this.board
+    const all = this.values(t)
+    for (const [, , colour, value] of all) {
+      pen.fillStyle = colour
+      pen.beginPath()
+      pen.arc(x, this.y(value), 3, 0, 7)
+      pen.fill()
+    }
+    const rows = all.slice(0, MOST_TOLD).map(([name, words, colour]) => [name, words, colour])
+    if (all.length > MOST_TOLD) rows.push([`and ${all.length - MOST_TOLD} more`, "", null])
+    if (!rows.length) rows.push(["not measured", "", null])
+    pen.font = FONT
+    const left = Math.max(...rows.map(([name]) => pen.measureText(name).width))
+    const right = Math.max(...rows.map(([, words]) => pen.measureText(words).width))
+    const [width, height] = [left + right + 40, rows.length * 15 + 10]
+    const place = x + 12 + width > this.width ? x - 12 - width : x + 12
+    const top = Math.max(0, Math.min(TOP + 4, this.height - height))
+    pen.fillStyle = look.raised
+    pen.strokeStyle = look.edge
+    pen.globalAlpha = 0.94
+    pen.beginPath()
+    pen.roundRect(Math.round(place) + 0.5, Math.round(top) + 0.5, width, height, 5)
+    pen.fill()
+    pen.globalAlpha = 1
+    pen.stroke()
+    pen.textBaseline = "middle"
+    rows.forEach(([name, words, colour], index) => {
+      const y = top + 12 + index * 15
+      if (colour) {
+        pen.fillStyle = colour
+        pen.fillRect(place + 8, y - 4, 8, 8)
+      }
+      pen.fillStyle = look.ink
+      pen.textAlign = "left"
+      pen.fillText(name, place + 21, y)
+      pen.fillStyle = look.strong
+      pen.textAlign = "right"
+      pen.fillText(words, place + width - 8, y)
+    })
+  }
+}
+
+/** A canvas of this size in CSS pixels, sharp on every screen. */
+export function fitted(canvas, width, height) {
+  const scale = globalThis.devicePixelRatio || 1
+  const [wide, high] = [Math.round(width * scale), Math.round(height * scale)]
+  if (canvas.width !== wide || canvas.height !== high) {
+    canvas.width = wide
+    canvas.height = high
+    canvas.style.width = `${width}px`
+    canvas.style.height = `${height}px`
+  }
+  const pen = canvas.getContext("2d")
+  pen.setTransform(scale, 0, 0, scale, 0, 0)
+  return pen
+}
+
+function rule(pen, x0, y0, x1, y1) {
+  pen.beginPath()
+  pen.moveTo(x0, y0)
+  pen.lineTo(x1, y1)
+  pen.stroke()
+}
