@@ -1,5 +1,6 @@
 """The embedded store: a write-ahead log, a memory, Parquet files. One process writes, any number read."""
 
+from backend.telemetry.footprints import Tally
 from backend.telemetry.store.chunks import Chunk
 from backend.telemetry.store.files import chunk_table, from_table
 from backend.telemetry.store.live import footprint_table
@@ -11,5 +12,5 @@ from backend.telemetry.store.writer import Keeping, OpenAttempt, Store, StoreBus
 
 __all__ = [
     "Batch", "Block", "Chunk", "JobFacts", "Keeping", "Memory", "OpenAttempt", "Recovered", "Store", "StoreBusy",
-    "StoreReader", "chunk_table", "footprint_table", "from_table", "maintain",
+    "StoreReader", "Tally", "chunk_table", "footprint_table", "from_table", "maintain",
 ]  # fmt: skip
