@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from backend.accounting.budgets import AccountPeople, Budgets, PriceBook
 from backend.accounting.embeds import Embeds
+from backend.accounting.history import History, JobMarks, SavedFilters
 from backend.accounting.reports import Members, Reports
 from backend.accounting.usage import Usage
 from backend.accounting.warehouse import Warehouse
@@ -40,6 +41,9 @@ class Services:
     verdicts: Rulebook
     telemetry: Telemetry
     idle_notices: IdleNotices
+    history: History
+    marks: JobMarks
+    filters: SavedFilters
 
 
 def open_services(settings: Settings) -> Services:
@@ -59,6 +63,8 @@ def open_services(settings: Settings) -> Services:
     prices = PriceBook(db, settings.instance.time_zone)
     usage = Usage(warehouse, settings.instance.time_zone, prices=prices)
     sender = Sender(settings.instance.name, settings.web.public_url, settings.instance.time_zone)
+    telemetry = open_telemetry(settings)
+    marks = JobMarks(db)
     return Services(
         settings=settings,
         db=db,
@@ -74,6 +80,9 @@ def open_services(settings: Settings) -> Services:
         prices=prices,
         budgets=Budgets(db, usage, AccountPeople(snapshots, usage)),
         verdicts=verdicts,
-        telemetry=open_telemetry(settings),
         idle_notices=IdleNotices(db, Mailer(settings.mail), sender),
+        telemetry=telemetry,
+        history=History(warehouse, telemetry, marks),
+        marks=marks,
+        filters=SavedFilters(db, settings.instance.time_zone),
     )

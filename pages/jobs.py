@@ -1,4 +1,5 @@
-"""Jobs: the queue, one's own or all where policy allows; filtered, sorted, folded and paged on the server."""
+"""Jobs: the queue, one's own or all where policy allows, filtered, sorted, folded and paged on the server; and the
+history (`pages.parts.history`)."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from backend.launcher import LauncherError
 from backend.services import Services
 from backend.sessions import SessionError
 from pages.parts.desk import Action, Desk, Refused, number, text, whole
+from pages.parts.history import ACTIONS as HISTORY_ACTIONS
 from pages.parts.jobrows import COLUMNS, job_row
 from pages.parts.topics import Message
 
@@ -198,6 +200,7 @@ def no_job(job_id: int) -> str:
 
 
 ACTIONS: dict[str, Action] = {
+    **HISTORY_ACTIONS,
     "jobs.list": list_action,
     "jobs.tasks": tasks_action,
     "jobs.job": job_action,

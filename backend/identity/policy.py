@@ -45,6 +45,8 @@ TABLE: dict[str, Rule] = {
     "job.extend": _rule("operator admin", "owner coordinator", "Slurm lets only operators raise a limit"),
     "job.log": _rule("", "owner", "what it prints is read as its owner, whose files these are"),
     "job.script": _rule("", "owner", "a script and an environment can hold secrets"),
+    "job.mark": _rule("operator admin", "owner", "tags and a note, which all who may see the job can read"),
+    "filter.change": _rule("", "owner", "what one looks for is one's own"),
     "report.see": _rule("", "owner", "and those whom its owner shows it to; each sees only rows of their own scope"),
     "report.change": _rule("", "owner", "its mails carry the owner's rights"),
     "report.delete": _rule("admin", "owner", "an admin can end what mails go out"),

@@ -364,3 +364,41 @@ class IdleNotice(Base):
     mail_why: Mapped[str] = mapped_column(Text, default="")
     seen_s: Mapped[int | None] = mapped_column(BigInteger)  # when the person put it away
     __table_args__ = (UniqueConstraint("cluster", "job_id", "job_start_s", "number"),)
+
+
+class JobTag(Base):
+    """A word on a job. `submit_s`: of the job's first attempt, as far as was known then."""
+
+    __tablename__ = "job_tags"
+    cluster: Mapped[str] = mapped_column(NAME, primary_key=True)
+    job_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    submit_s: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    tag: Mapped[str] = mapped_column(String(40), primary_key=True)
+    added_by: Mapped[str] = mapped_column(NAME, index=True)
+    added_s: Mapped[int] = mapped_column(BigInteger)
+    __table_args__ = (Index("job_tags_tag", "tag", "submit_s"), Index("job_tags_job", "job_id"))
+
+
+class JobNote(Base):
+    """What was written on a job, as plain text."""
+
+    __tablename__ = "job_notes"
+    cluster: Mapped[str] = mapped_column(NAME, primary_key=True)
+    job_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    submit_s: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    text: Mapped[str] = mapped_column(Text)
+    changed_by: Mapped[str] = mapped_column(NAME)
+    changed_s: Mapped[int] = mapped_column(BigInteger)
+    __table_args__ = (Index("job_notes_job", "job_id"),)
+
+
+class SavedFilter(Base):
+    """A question to the history that a person keeps, as the words of its address."""
+
+    __tablename__ = "saved_filters"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    owner: Mapped[str] = mapped_column(NAME, index=True)
+    name: Mapped[str] = mapped_column(String(200))
+    query: Mapped[str] = mapped_column(Text)
+    start: Mapped[bool] = mapped_column(Boolean, default=False)  # at most one of a person's
+    created_s: Mapped[int] = mapped_column(BigInteger)
