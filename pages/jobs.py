@@ -116,6 +116,7 @@ def list_jobs(services: Services, viewer: Viewer, query: Query) -> Message:
         "partitions": _choices(seen, "partition"),
         "accounts": _choices(seen, "account"),
         "taken_s": snapshot.jobs.taken_s,
+        "cluster": snapshot.cluster,
     }
 
 

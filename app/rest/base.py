@@ -11,11 +11,13 @@ from app.reading import NoJson, read_json
 from app.rest.schemas import Schema
 from backend.accounting.embeds import EmbedError, NoSuchEmbed
 from backend.accounting.exports import TooManyRows
+from backend.accounting.history import MarkRefused, NotAsked
 from backend.accounting.reports import ReportError, ReportNotFound, ReportRefused
 from backend.accounting.usage import BadQuestion
 from backend.accounting.warehouse import WarehouseUnusable
 from backend.launcher import LauncherError
 from backend.sessions import LaunchRefused, RequestError, SessionError, SessionNotFound
+from backend.telemetry import TelemetryUnusable
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -126,7 +128,7 @@ def as_problem(error: BaseException | None) -> Problem | None:
         return error
     if isinstance(error, SessionError):
         return _session_problem(error)
-    if isinstance(error, BadQuestion | WarehouseUnusable | TooManyRows | ReportError | EmbedError):
+    if isinstance(error, _OF_ACCOUNTS):
         return _usage_problem(error)
     if isinstance(error, RequestError):
         return Problem(400, "Bad Request", str(error))
@@ -143,14 +145,21 @@ def as_problem(error: BaseException | None) -> Problem | None:
     return None
 
 
+_OF_ACCOUNTS = (
+    BadQuestion, WarehouseUnusable, TooManyRows, ReportError, EmbedError, NotAsked, MarkRefused, TelemetryUnusable,
+)  # fmt: skip
+
+
 def _usage_problem(error: Exception) -> Problem:
     if isinstance(error, ReportNotFound | NoSuchEmbed):
         return Problem(404, "Not Found", "There is nothing here.")
     if isinstance(error, WarehouseUnusable):
         return Problem(503, "Service Unavailable", "The accounts can't be read at the moment.")
+    if isinstance(error, TelemetryUnusable):
+        return Problem(503, "Service Unavailable", f"What jobs used can't be read at the moment: {error}")
     if isinstance(error, TooManyRows):
         return Problem(413, "Content Too Large", str(error))
-    if isinstance(error, BadQuestion | ReportRefused):
+    if isinstance(error, BadQuestion | ReportRefused | NotAsked | MarkRefused):
         problems = [{"field": error.part, "message": str(error)}]
         return Problem(400, "Bad Request", str(error), problems=problems)
     return Problem(400, "Bad Request", str(error))

@@ -11,6 +11,7 @@ from app.rest.base import RestHandler
 from app.rest.cluster import Cluster, Nodes, Partitions, Reservations
 from app.rest.describe import Description
 from app.rest.embeds import Embeds, RevokeEmbed
+from app.rest.history import JobHistory, JobMarks
 from app.rest.jobs import Jobs
 from app.rest.jobtelemetry import JobTelemetry
 from app.rest.login import OwnLogin
@@ -62,7 +63,9 @@ ADDRESSES = (
     Address("/sessions/{session}/stop", StopSession),
     Address("/sessions/{session}/log", SessionLog),
     Address("/jobs", Jobs),
+    Address("/jobs/history", JobHistory),
     Address("/jobs/{job}", OneJob),
+    Address("/jobs/{job}/marks", JobMarks),
     Address("/jobs/{job}/cancel", CancelJob),
     Address("/jobs/{job}/hold", HoldJob),
     Address("/jobs/{job}/release", ReleaseJob),

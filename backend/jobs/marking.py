@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.accounting.history import JobKey, MarkRefused, Marks, Span, span_of
+from backend.accounting.history import JobKey, MarkRefused, Marks, Span, span_of, tag_of
 from backend.accounting.rights import scope_of
 from backend.cluster.views import job as live_row
 from backend.identity import Viewer, policy
@@ -59,7 +59,7 @@ def tag_jobs(
     """
     if len(keys) > MOST_AT_ONCE:
         raise MarkRefused("jobs", f"At most {MOST_AT_ONCE} jobs at once.")
-    add, remove = tuple(add), tuple(remove)
+    add, remove = [tag_of(text) for text in add], [tag_of(text) for text in remove]
     seen = _seen(services, viewer, keys)
     found = []
     for key in keys:

@@ -38,6 +38,7 @@ DOCUMENT = """<!DOCTYPE html>
 <link rel="stylesheet" href="{{ carme_base }}/console.css">
 <link rel="stylesheet" href="{{ carme_base }}/usage.css">
 <link rel="stylesheet" href="{{ carme_base }}/job.css">
+<link rel="stylesheet" href="{{ carme_base }}/history.css">
 {% for address in carme_modules %}<link rel="modulepreload" href="{{ address }}">
 {% endfor %}<script type="application/json" id="carme-boot">{{ carme_boot }}</script>
 <script type="module" src="{{ carme_base }}/main.js"></script>

@@ -18,6 +18,7 @@ from backend.telemetry import FOOTPRINTS, JobRef, Spark, TelemetryUnusable
 from tests.unit.usage_kit import at
 
 HOSTILE = "a|b\nc<script>alert(1)</script>\u202egnp\t%_'\"\\"
+GPU_LINE = (10.0, 20.0, 70.0, 90.0, 85.0, None, 92.0, 88.0, 40.0, 90.0)
 UIDS = {"ada": 50001, "bob": 50002, "cleo": 50003, "eve": 50005, "leo": 50006}
 
 
@@ -66,7 +67,7 @@ class Footprints:
         self._look()
         known = {(row["cluster"], row["job_id"], row["start_s"]) for row in self.table.to_pylist()}
         return {
-            job: Spark(job.start_s, 60, (10.0, None, 90.0), (50.0, 60.0, 70.0), (20.0, 20.0, 30.0))
+            job: Spark(job.start_s, 60, GPU_LINE, (50.0, 60.0, 70.0), (20.0, 20.0, 30.0))
             for job in jobs
             if (job.cluster, job.job_id, job.start_s) in known
         }

@@ -187,7 +187,8 @@ def test_a_number_that_came_again_is_another_job(tmp_path: Path) -> None:
 
 def test_a_number_of_jobs_that_was_not_counted_is_said_to_be_at_least_so_much(history: History) -> None:
     page = history.search(HistoryQuestion(), ALL, limit=3, count_for_s=-1)
-    assert (page.total, page.exact) == (4, False)
+    assert 4 <= page.total <= len(EVERY)
+    assert page.exact is (page.total == len(EVERY))
     assert history.search(HistoryQuestion(), ALL, limit=50, count_for_s=-1).exact
 
 

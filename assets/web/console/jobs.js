@@ -1,6 +1,8 @@
 // Jobs: the queue as a table. What is asked for stands in the address; the server filters, sorts, folds and pages.
 import {h} from "./dom.js"
 import {JOB_STATES, ahead, count, full, many, memory, now, span, when} from "./format.js"
+import * as history from "./history.js"
+import {bulk, bulkTag, loadFilters} from "./history/marks.js"
 import {icon} from "./icons.js"
 import {gpuWords} from "./joblist.js"
 import {badge, drawer, empty, facts, go, skeleton, toggle} from "./ui.js"
@@ -15,7 +17,7 @@ const COLUMNS = [
 ]
 const MAIN_STATES = ["RUNNING", "PENDING", "SUSPENDED"]
 
-const state = (app) => (app.state.jobs ??= {answer: null, error: "", asked: "", open: new Map(), job: null, jobError: "", jobAsked: 0, taken: 0})
+const state = (app) => (app.state.jobs ??= {answer: null, error: "", asked: "", open: new Map(), job: null, jobError: "", jobAsked: 0, taken: 0, picked: new Map(), begun: false})
 
 /** The question to the server that the address stands for. */
 function question(query) {
@@ -31,14 +33,29 @@ function question(query) {
   }
 }
 
+const past = (app) => app.route.query.get("view") === "history"
+
 export function enter(app) {
+  const own = state(app)
+  if (!own.begun && !app.route.query.toString()) begin(app)
+  own.begun = true
+  moved(app)
+}
+
+/** The filter that the person begins with, where the address says nothing. */
+async function begin(app) {
+  const first = (await loadFilters(app, history.state(app))).find((filter) => filter.start)
+  if (first && app.route.page === "jobs" && !app.route.query.toString()) app.go(`/jobs?view=history&${first.query}`, {replace: true})
+}
+
+export function moved(app) {
+  if (past(app)) return history.enter(app)
   ask(app)
   lookJob(app)
 }
-export const moved = enter
 
 export function arrived(app, topic) {
-  if (topic !== "fresh") return
+  if (topic !== "fresh" || past(app)) return
   const fresh = app.topic("fresh")
   const own = state(app)
   if (own.answer && fresh && fresh.taken_s !== own.answer.taken_s && fresh.taken_s !== own.taken) {
@@ -104,18 +121,29 @@ function lookJob(app, again = false) {
 export function view(app) {
   const own = state(app)
   const wanted = question(app.route.query)
+  if (past(app)) return {body: [head(app, wanted, history.summary(app)), history.body(app)]}
   const id = Number(app.route.query.get("job")) || 0
   return {
     body: [
-      h("div", {class: "head"}, h("h1", {}, "Jobs"), h("p", {class: "sub", role: "status"}, own.answer ? summary(own.answer) : " "),
-        app.boot.all_jobs ? h("div", {class: "head-tools"}, h("div", {class: "segmented", role: "group", "aria-label": "Whose jobs"},
-          h("button", {type: "button", "aria-pressed": String(wanted.who === "own"), onclick: () => app.query({who: null, page: null, user: null})}, "Mine"),
-          h("button", {type: "button", "aria-pressed": String(wanted.who === "all"), onclick: () => app.query({who: "all", page: null})}, "All"))) : null),
+      head(app, wanted, own.answer ? summary(own.answer) : " "),
       filters(app, own, wanted),
       h("section", {class: "block table-block", "aria-label": "Queue", key: "queue"}, table(app, own, wanted)),
     ],
     over: id ? jobDrawer(app, own, id) : null,
   }
+}
+
+/** What stands in the address of both, the filters that both know, stays when one goes from one to the other. */
+function head(app, wanted, words) {
+  const {query} = app.route
+  const both = new URLSearchParams(["who", "user", "account", "partition"].filter((name) => query.get(name)).map((name) => [name, query.get(name)]))
+  const way = (href, title, here) => h("button", {type: "button", "aria-pressed": String(here), onclick: () => here || app.go(href)}, title)
+  return h("div", {class: "head", key: "head"}, h("h1", {}, "Jobs"), h("p", {class: "sub", role: "status"}, words),
+    h("div", {class: "head-tools"},
+      h("div", {class: "segmented", role: "group", "aria-label": "Which jobs"}, way(`/jobs?${both}`, "Queue", !past(app)), way(`/jobs?view=history${String(both) && "&" + both}`, "History", past(app))),
+      app.boot.all_jobs ? h("div", {class: "segmented", role: "group", "aria-label": "Whose jobs"},
+        h("button", {type: "button", "aria-pressed": String(wanted.who === "own"), onclick: () => app.query({who: null, page: null, user: null, after: null, before: null})}, "Mine"),
+        h("button", {type: "button", "aria-pressed": String(wanted.who === "all"), onclick: () => app.query({who: "all", page: null, after: null, before: null})}, "All")) : null))
 }
 
 const summary = (answer) => answer.total === answer.jobs ? many(answer.jobs, "job") : `${many(answer.jobs, "job")} in ${many(answer.total, "row")}`
@@ -185,17 +213,18 @@ function table(app, own, wanted) {
     rows.push(line(app, own, wanted, job, false))
     if (job.folded && own.open.has(job.array_job_id)) {
       const tasks = own.open.get(job.array_job_id)
-      if (!tasks) rows.push(h("tr", {key: `wait-${job.array_job_id}`, class: "task"}, h("td", {colspan: columns.length}, "…")))
+      if (!tasks) rows.push(h("tr", {key: `wait-${job.array_job_id}`, class: "task"}, h("td", {colspan: columns.length + 1}, "…")))
       else {
         for (const task of tasks.rows) rows.push(line(app, own, wanted, task, true))
-        if (tasks.more) rows.push(h("tr", {key: `more-${job.array_job_id}`, class: "task"}, h("td", {colspan: columns.length, class: "quiet-text"}, `and ${many(tasks.more, "more row")}; search for the number of a task to see it`)))
+        if (tasks.more) rows.push(h("tr", {key: `more-${job.array_job_id}`, class: "task"}, h("td", {colspan: columns.length + 1, class: "quiet-text"}, `and ${many(tasks.more, "more row")}; search for the number of a task to see it`)))
       }
     }
   }
   return [
+    together(app, own, answer),
     h("div", {class: "table-wrap" + (own.asked !== own.key ? " waiting" : ""), tabindex: "0", role: "region", "aria-label": "Table of jobs", key: "table"},
       h("table", {class: "table stack jobs"},
-        h("thead", {}, h("tr", {}, columns.map(([name, label]) => h("th", {scope: "col", key: name, class: numeric(name), "aria-sort": wanted.sort === name ? (wanted.desc ? "descending" : "ascending") : "none"},
+        h("thead", {}, h("tr", {}, h("th", {scope: "col", class: "pick", key: "pick"}, pickAll(app, own, answer)), columns.map(([name, label]) => h("th", {scope: "col", key: name, class: numeric(name), "aria-sort": wanted.sort === name ? (wanted.desc ? "descending" : "ascending") : "none"},
           h("button", {type: "button", class: "sorter", onclick: () => pick(name)}, label, h("span", {"aria-hidden": "true"}, wanted.sort === name ? (wanted.desc ? " ↓" : " ↑") : "")))))),
         h("tbody", {}, rows))),
     pager(app, answer),
@@ -211,6 +240,10 @@ function line(app, own, wanted, job, task) {
   const cell = (label, content, props) => h("td", {"data-label": label, key: label, ...props}, content)
   const flagged = (job.flags || []).includes("COMPLETING") ? "Completing" : null
   return h("tr", {key: `${task ? "t" : "j"}${job.job_id}-${job.label}`, class: task ? "task" : job.user === app.boot.viewer.name && wanted.who === "all" ? "own" : undefined},
+    h("td", {class: "pick", key: "pick"}, h("input", {type: "checkbox", "aria-label": `Select job ${job.label}`, checked: own.picked.has(job.label), onchange: () => {
+      if (!own.picked.delete(job.label)) own.picked.set(job.label, job)
+      app.render()
+    }})),
     h("th", {scope: "row", class: "num job-cell", key: "job"},
       job.folded && !task ? h("button", {type: "button", class: "folder", "aria-expanded": String(own.open.has(job.array_job_id)), "aria-label": `Tasks of ${job.label}`,
         onclick: () => { if (own.open.has(job.array_job_id)) { own.open.delete(job.array_job_id); app.render() } else expand(app, job.array_job_id) }}, icon(own.open.has(job.array_job_id) ? "down" : "right")) : null,
@@ -225,6 +258,26 @@ function line(app, own, wanted, job, task) {
     cell("CPUs", count(job.cpus), {class: "num right"}),
     cell("GPUs", gpuWords(job) || h("span", {class: "quiet-text"}, "–"), {class: "num right"}),
     cell("Nodes", job.nodes === 1 && job.node_list ? h("span", {class: "clip short", title: job.node_list}, job.node_list) : count(job.nodes), {class: "num right"}))
+}
+
+/** What can be done to all the selected jobs. Those that have left the queue meanwhile are told one by one. */
+function together(app, own, answer) {
+  const jobs = [...own.picked.values()]
+  if (!jobs.length) return null
+  const done = () => { own.picked = new Map(); ask(app, true) }
+  const button = (title, onclick, danger) => h("button", {type: "button", class: danger ? "button danger" : "button", key: title, onclick}, title)
+  return h("div", {class: "history-tools", key: "together", role: "group", "aria-label": "Selected jobs"}, h("span", {class: "num", key: "number"}, `${many(jobs.length, "row")} selected`),
+    button("Cancel them", () => bulk(app, "cancel", jobs, done), true), button("Hold", () => bulk(app, "hold", jobs, done)), button("Release", () => bulk(app, "release", jobs, done)),
+    button("Tag", () => bulkTag(app, jobs.map((job) => ({...job, cluster: answer.cluster})), done)),
+    h("button", {type: "button", class: "button quiet", key: "none", onclick: () => { own.picked = new Map(); app.render() }}, "Select none"))
+}
+
+function pickAll(app, own, answer) {
+  const every = answer.rows.every((job) => own.picked.has(job.label))
+  return h("input", {type: "checkbox", "aria-label": "Select all jobs of this page", checked: every, onchange: () => {
+    for (const job of answer.rows) if (every) own.picked.delete(job.label); else own.picked.set(job.label, job)
+    app.render()
+  }})
 }
 
 /** The job's name; that of a session of one's own by what the session is called, with the way to its card. */

@@ -25,7 +25,7 @@ from backend.accounting.usage.filters import AccountTree, scope_condition
 from backend.accounting.usage.question import Scope
 from backend.accounting.warehouse import Reading, Warehouse
 
-COUNT_FOR_S = 0.08  # nobody counts on after so long: it is the page that was asked for
+COUNT_FOR_S = 0.12  # nobody counts on after so long: it is the page that was asked for
 _WIDE = ", ".join(quoted(name) for name in JOBS.names) + "".join(f", {text} AS {n}" for n, text in WORKED_OUT.items())
 
 
@@ -214,16 +214,18 @@ def _wide(reading: Reading, found: Sequence[Found]) -> pa.Table:
 
 
 def _count(reading: Reading, asked: Asked, until: float) -> tuple[int, bool]:
-    """How many there are in all, and whether that is all: counting ends when its time is over."""
-    total, last = 0, 0.0
+    """How many there are in all, and whether that is all: counting ends when its time is over,
+    but not before the first files."""
+    total, last = 0, -1.0
     for chunk in chunks(reading, asked.question, asked.now_s, None, descending=True):
         # What was last counted says how long the next chunk may take.
         began = time.perf_counter()
-        if not chunk.open and began + GROWTH * last > until:
+        if last >= 0 and began + GROWTH * last > until:
             return total, False
         rows = asked.rows(reading, chunk)
         total += reading.con.execute(f"SELECT count(*) {rows.text}", dict(rows.values) or None).fetchall()[0][0]
-        last = time.perf_counter() - began
+        if not chunk.open:
+            last = time.perf_counter() - began
     return total, True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from backend import jobs
@@ -56,10 +57,9 @@ async def choices_action(desk: Desk, args: dict[str, Any]) -> Message:
 async def tag_action(desk: Desk, args: dict[str, Any]) -> Message:
     """Put tags on jobs or take them off; one result a job."""
     keys = keys_of(args, MOST_TAGGED)
+    add, remove = _texts(args, "add"), _texts(args, "remove")
     try:
-        found = await desk.run(
-            jobs.tag_jobs, desk.services, desk.viewer, keys, add=_texts(args, "add"), remove=_texts(args, "remove")
-        )
+        found = await desk.run(partial(jobs.tag_jobs, desk.services, desk.viewer, keys, add=add, remove=remove))
     except (NotAsked, MarkRefused) as error:
         raise Refused(str(error), ((error.part, str(error)),)) from error
     return {
