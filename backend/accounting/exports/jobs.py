@@ -21,7 +21,7 @@ from backend.accounting.exports.sheet import Column, Kind, Sheet, column_kind
 from backend.accounting.model import JOBS
 from backend.accounting.usage import CATALOGUE, Question, Scope, Usage
 
-BATCH_ROWS = 65_536
+BATCH_ROWS = 8_192  # at once on their way: several such batches are held at the same time
 GROUPING_MB = 256  # of memory while rows of one job are brought together; more goes to the disk
 HOURS = ("cpu_hours", "gpu_hours", "node_hours", "mem_gb_hours", "wall_hours", "billing_hours", "energy_kwh", "cost")
 
@@ -91,7 +91,7 @@ def job_rows(
     usage: Usage, question: Question, made: Made, cell: Mapping[str, str | int | None] | None = None
 ) -> Iterator[Sheet]:
     """Every attempt behind a figure with what it adds: written within the `with`. Raises BadQuestion."""
-    with usage.job_reader(question, made.scope, cell or {}) as found:
+    with usage.job_reader(question, made.scope, cell or {}, rows=BATCH_ROWS) as found:
         metrics = tuple(dict.fromkeys(question.metrics))
         names = [*JOBS.names, *metrics]
         columns = tuple(
@@ -118,7 +118,7 @@ def billing_jobs(
     made = Made("Accounting by job", Scope(everything=True), int(time.time()), "none", most_rows)
     with (
         tempfile.TemporaryDirectory(prefix="carme-", dir=scratch) as spill,
-        usage.job_reader(question, made.scope) as attempts,
+        usage.job_reader(question, made.scope, rows=BATCH_ROWS) as attempts,
     ):
         # A connection of its own: the rows of one job are brought together from a stream.
         limits: dict[str, str | bool | int | float | list[str]] = {

@@ -13,20 +13,26 @@ from backend.accounting.exports.jsonfile import description
 from backend.accounting.exports.sheet import ARROW, Column, Sheet
 
 METADATA_KEY = b"carme"
-GROUP_ROWS = 131_072
+GROUP_ROWS = 65_536
 
 
 def write(sheet: Sheet, stream: BinaryIO) -> None:
-    """Row groups of at most GROUP_ROWS, ZSTD. Method notes stand with their columns, too (`note`)."""
+    """Row groups of GROUP_ROWS, ZSTD. Method notes stand with their columns, too (`note`)."""
     fields = [pa.field(column.name, _type(column, sheet.zone), metadata=_notes(column)) for column in sheet.columns]
     about = json.dumps(description(sheet), ensure_ascii=False, allow_nan=False)
     schema = pa.schema(fields, metadata={METADATA_KEY: about.encode()})
     with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
+        group: list[pa.RecordBatch] = []
         for batch in sheet.batches():
             arrays = [
                 _cells(array, column, sheet.zone) for array, column in zip(batch.columns, sheet.columns, strict=True)
             ]
-            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema), row_group_size=GROUP_ROWS)
+            group.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
+            if sum(each.num_rows for each in group) >= GROUP_ROWS:
+                writer.write_table(pa.Table.from_batches(group), row_group_size=GROUP_ROWS)
+                group = []
+        if group:
+            writer.write_table(pa.Table.from_batches(group), row_group_size=GROUP_ROWS)
 
 
 def _type(column: Column, zone: str) -> pa.DataType:
