@@ -14,7 +14,6 @@ from backend.launcher import LauncherError
 from backend.services import Services
 from backend.sessions import SessionError
 from backend.telemetry import JobRef, TelemetryUnusable
-from backend.telemetry.verdicts import job_facts
 from pages.parts.desk import Action, Desk, Refused, number, text
 from pages.parts.job import absent, facts, groups
 from pages.parts.job.curves import curves, device_rows, points_for
@@ -122,22 +121,13 @@ def _time(args: dict[str, Any], name: str) -> float | None:
 
 
 def judged(services: Services, viewer: Viewer, args: dict[str, Any]) -> Message:
-    """What is to be said of it, and the row that sums it up; both empty where nothing was measured."""
+    """What is to be said of it, and the row that sums it up: None where nothing was measured. The charts say why."""
     record = find(services, viewer, args)
-    run = run_of(record, number(args, "run"))
-    nothing: Message = {"verdicts": [], "footprint": None}
-    if run is None:
-        return nothing
-    try:
-        rows = services.telemetry.footprints([run]).to_pylist()
-    except TelemetryUnusable:
-        return nothing  # the charts say why
-    if not rows:
-        return nothing
-    row = next((each for each in record.attempts if each["start_s"] == run.start_s), None)
-    verdicts = services.verdicts.judge(rows[0], job_facts(row if row is not None else record.facts()))
-    shown = {name: value for name, value in rows[0].items() if not name.startswith("spark_")}
-    return {"verdicts": [asdict(each) for each in verdicts], "footprint": shown}
+    found = jobs.judge(services, record, run_of(record, number(args, "run")))
+    shown = None
+    if found.footprint is not None:
+        shown = {name: value for name, value in found.footprint.items() if not name.startswith("spark_")}
+    return {"verdicts": [asdict(each) for each in found.verdicts], "footprint": shown}
 
 
 # -- actions -------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Whether a job used what it asked for: its newest run, by the site's rules."""
+"""Whether a job used what it asked for, by the site's rules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from backend.accounting.warehouse import WarehouseUnusable
 from backend.jobs.record import Record
 from backend.services import Services
-from backend.telemetry import TelemetryUnusable
+from backend.telemetry import JobRef, TelemetryUnusable
 from backend.telemetry.verdicts import FAILURES, Verdict, job_facts, similar_failures
 
 
@@ -24,12 +24,14 @@ class Judged:
     problem: str
 
 
-def judge(services: Services, record: Record) -> Judged:
-    """What is to be said of the job. Blocks. Without measurements only what the accounts know is judged."""
-    runs = record.runs()
-    if not runs:
+def judge(services: Services, record: Record, run: JobRef | None = None) -> Judged:
+    """What is to be said of one run of the job, of the newest where none is named. Blocks.
+
+    Without measurements only what the accounts know is judged.
+    """
+    run = run or next(iter(record.runs()), None)
+    if run is None:
         return Judged(None, (), None, "")
-    run = runs[0]
     attempt = next((row for row in record.attempts if row["start_s"] == run.start_s), None)
     footprint, problem = None, ""
     try:
@@ -37,10 +39,9 @@ def judge(services: Services, record: Record) -> Judged:
         footprint = rows[0] if rows else None
     except TelemetryUnusable as error:
         problem = str(error)
-    facts = job_facts(
-        {**(attempt or {}), **({} if record.live is None else _newest(record.live))},
-        similar_failures=_failures(services, attempt),
-    )
+    live = record.live if record.live is not None and record.live["start_s"] == run.start_s else None
+    row = {**(attempt or {}), **({} if live is None else _newest(live))}
+    facts = job_facts(row, similar_failures=_failures(services, attempt))
     return Judged(run.start_s, tuple(services.verdicts.judge(footprint or {}, facts)), footprint, problem)
 
 

@@ -240,7 +240,7 @@ class IdleNotices:
             f"Its GPUs have done nothing since {self._when(job.idle_since_s)}, for {span(now_s - job.idle_since_s)}.",
             "",
             "If you don't need them now, please stop it, so that others can have them:",
-            f"{self._sender.url}/jobs?job={job.job_id}",
+            f"{self._sender.url}/job?id={job.job_id}",
             "If it is meant to be like that, you need not do anything.",
             "",
             *([note, ""] if note else []),

@@ -59,12 +59,12 @@ CASES: dict[str, Case] = {
     ),
     "loader-workers": Case(
         gpu_footprint(gpu_waits_share=0.3), asked_gpus(),
-        ({"gpu_waits_share": 0.29}, {}), "num_workers=4 in the DataLoader (for each GPU), with pin_memory=True",
+        ({"gpu_waits_share": 0.29}, {}), "`num_workers=4` in the DataLoader (for each GPU), with `pin_memory=True`",
         "Up to 2.4 GPU-hours",
     ),
     "loader-cpus": Case(
         gpu_footprint(gpu_waits_share=0.3, cpu_cores_mean=4.8), asked_gpus(), ({"cpu_cores_mean": 4.7}, {}),
-        "Twice the CPUs: 16 instead of 8 in all (--cpus-per-task), and as many loader processes; or prepare the data "
+        "Twice the CPUs: 16 instead of 8 in all (`--cpus-per-task`), and as many loader processes; or prepare the data "
         "once beforehand", "Up to 2.4 GPU-hours",
     ),
     "gpu-memory-tiny": Case(
@@ -97,16 +97,16 @@ CASES: dict[str, Case] = {
     ),
     "threads-oversubscribed": Case(
         footprint(threads_max=32, cpu_cores_mean=7.5), asked(), ({"threads_max": 31}, {}),
-        "OMP_NUM_THREADS=8 (and MKL_NUM_THREADS, OPENBLAS_NUM_THREADS), divided by the processes on a node",
+        "`OMP_NUM_THREADS=8` (and MKL_NUM_THREADS, OPENBLAS_NUM_THREADS), divided by the processes on a node",
     ),
     "node-unused": Case(
         footprint(nodes=2, cpus=16, cpu_node_low=0.019, cpu_node_high=0.5), asked(nodes=2, cpus=16),
-        ({"cpu_node_low": 0.02}, {}), "--nodes=1, or start the program by srun", "15.4 CPU-hours of the idle node",
+        ({"cpu_node_low": 0.02}, {}), "`--nodes=1`, or start the program by `srun`", "15.4 CPU-hours of the idle node",
     ),
     "nodes-uneven": Case(
         footprint(nodes=2, cpus=16, cpu_node_low=0.24, cpu_node_high=0.5), asked(nodes=2, cpus=16),
         ({"cpu_node_low": 0.25}, {}),
-        "The same work for each node: srun --ntasks-per-node, and data in equal parts",
+        "The same work for each node: `srun --ntasks-per-node`, and data in equal parts",
         "Up to 8.3 CPU-hours of the least busy node",
     ),
     "time-overasked": Case(
@@ -115,11 +115,11 @@ CASES: dict[str, Case] = {
     ),
     "time-out": Case(
         footprint(), asked(state="TIMEOUT", elapsed_s=8 * HOUR), ({}, {"state": "COMPLETED"}),
-        "--time=12:00:00, or write checkpoints and go on from the last", "64.0 CPU-hours were spent on this attempt",
+        "`--time=12:00:00`, or write checkpoints and go on from the last", "64.0 CPU-hours were spent on this attempt",
     ),
     "failed-early": Case(
         {}, asked(state="FAILED", elapsed_s=20, similar_failures=2, exit_status=1), ({}, {"similar_failures": 1}),
-        "Read the end of its log, and try the script in a session or with --time=00:10:00 before sending it again",
+        "Read the end of its log, and try the script in a session or with `--time=00:10:00` before sending it again",
     ),
     "gpu-well-used": Case(gpu_footprint(gpu_percent_mean=70.0), asked_gpus(), ({"gpu_percent_mean": 69.9}, {})),
     "cpu-well-used": Case(footprint(cpu_cores_mean=5.6), asked(), ({"cpu_cores_mean": 5.59}, {})),

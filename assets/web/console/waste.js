@@ -107,7 +107,7 @@ export function view(app) {
       idleNow(app, own, wanted),
       own.error ? h("section", {class: "block", key: "hours"}, empty("The figures can’t be shown", own.error))
         : answer ? hours(app, answer, wanted) : h("section", {class: "block", key: "hours"}, skeleton(8)),
-      sent(own.idle),
+      sent(app, own.idle),
       answer ? foot(answer) : null,
     ],
     over: wanted.row === null ? null : jobsDrawer(app, own, wanted),
@@ -148,7 +148,7 @@ function idleRow(app, job) {
 }
 
 const jobLink = (app, id, label = String(id)) =>
-  h("a", {href: `/jobs?job=${id}`, class: "num", onclick: (event) => { event.preventDefault(); app.go(`/jobs?job=${id}`) }}, label)
+  h("a", {href: `/job?id=${id}`, class: "num", onclick: (event) => { event.preventDefault(); app.go(`/job?id=${id}`) }}, label)
 
 // -- hours ---------------------------------------------------------------------------------------------------
 
@@ -214,7 +214,7 @@ function jobsDrawer(app, own, wanted) {
 
 // -- notices, foot -------------------------------------------------------------------------------------------
 
-function sent(idle) {
+function sent(app, idle) {
   if (!idle?.sent.length) return null
   return h("section", {class: "block table-block", "aria-labelledby": "waste-sent", key: "sent"},
     h("div", {class: "waste-choice"}, h("h2", {id: "waste-sent"}, "Notices sent")),
@@ -224,7 +224,7 @@ function sent(idle) {
         h("th", {scope: "row", class: "num"}, when(row.sent_s)),
         h("td", {"data-label": "By"}, row.sent_by),
         h("td", {"data-label": "To"}, h("span", {class: "clip", title: row.person}, row.person), h("span", {class: "quiet-text waste-under"}, row.account)),
-        h("td", {"data-label": "Job", class: "num"}, String(row.job_id)),
+        h("td", {"data-label": "Job", class: "num"}, jobLink(app, row.job_id)),
         h("td", {"data-label": "How it went"}, badge(MAIL[row.mail] || MAIL.none), row.seen_s ? h("span", {class: "quiet-text"}, ` read ${when(row.seen_s)}`) : null, row.mail_why ? h("span", {class: "quiet-text waste-under"}, row.mail_why) : null)))))))
 }
 
