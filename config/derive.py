@@ -14,12 +14,13 @@ from config.checks import show
 from config.errors import SettingsError
 
 Values = dict[str, dict[str, Any]]
+IDLE_LEAST_S = 300
 
 
 def complete(values: Values, sources: Mapping[str, str]) -> None:
     """Fill in what was left empty and refuse what doesn't go together. Raises SettingsError."""
     _fill(values)
-    for rule in (_logins, _proxies, _ldap, _sessions, _accounting, _mail):
+    for rule in (_logins, _idle, _proxies, _ldap, _sessions, _accounting, _mail):
         rule(values, sources)
 
 
@@ -69,6 +70,16 @@ def _logins(values: Values, sources: Mapping[str, str]) -> None:
         _refuse(sources, "login.warn_s", login["warn_s"], f"less than login.idle_s ({login['idle_s']})")
     if login["idle_s"] > login["absolute_s"]:
         _refuse(sources, "login.idle_s", login["idle_s"], f"at most login.absolute_s ({login['absolute_s']})")
+
+
+def _idle(values: Values, sources: Mapping[str, str]) -> None:
+    sessions = values["sessions"]
+    limit_s = sessions["idle_timeout_s"]
+    if limit_s and limit_s < IDLE_LEAST_S:
+        _refuse(sources, "sessions.idle_timeout_s", limit_s, f"0, or at least {IDLE_LEAST_S}")
+    if limit_s and sessions["idle_warn_s"] >= limit_s:
+        allowed = f"less than sessions.idle_timeout_s ({limit_s})"
+        _refuse(sources, "sessions.idle_warn_s", sessions["idle_warn_s"], allowed)
 
 
 def _proxies(values: Values, sources: Mapping[str, str]) -> None:

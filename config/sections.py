@@ -173,6 +173,8 @@ class Sessions:
     binds: tuple[Annotated[str, Matches(r"/[^\x00-\x1f]*", "an absolute path, or SOURCE:TARGET[:ro]")], ...]
     jupyter_command: Path | None
     submit_timeout_s: Seconds
+    idle_timeout_s: Annotated[int, Between(0, 10**7)]
+    idle_warn_s: Annotated[int, Between(0, 10**7)]
     estimates_at_once: Annotated[int, Between(1, 1000)]
     estimate_keep_s: Seconds
 

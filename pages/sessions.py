@@ -32,6 +32,15 @@ async def stop(desk: Desk, args: dict[str, Any]) -> Message:
     return card(session)
 
 
+async def keep(desk: Desk, args: dict[str, Any]) -> Message:
+    try:
+        session = await desk.run(desk.services.sessions.keep, desk.viewer, text(args, "id"))
+    except SessionError as error:
+        raise Refused(str(error)) from error
+    desk.live.look.hurry()
+    return card(session)
+
+
 async def remove(desk: Desk, args: dict[str, Any]) -> Message:
     try:
         await desk.run(desk.services.sessions.remove, desk.viewer, text(args, "id"))
@@ -51,6 +60,7 @@ async def log_tail(desk: Desk, args: dict[str, Any]) -> Message:
 
 ACTIONS: dict[str, Action] = {
     "sessions.stop": stop,
+    "sessions.keep": keep,
     "sessions.remove": remove,
     "sessions.log": log_tail,
 }

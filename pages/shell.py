@@ -91,6 +91,7 @@ def boot(services: Services, viewer: Viewer, live: Live, name: str) -> str:
             "instance": services.settings.instance.name,
             "zone": services.settings.instance.time_zone,
             "now": round(time.time(), 1),
+            "idle_warn_s": services.settings.sessions.idle_warn_s,
             "viewer": {
                 "name": viewer.name,
                 "display": viewer.display_name,

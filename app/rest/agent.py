@@ -16,6 +16,7 @@ MESSAGE: Schema = {
     "type": "object",
     "description": "signed with the session's secret; see backend/agent/registration.py",
 }
+KEPT: Schema = {"type": "object", "description": "the person chose to keep the session so long ago"}
 SIGNED: Schema = {"type": "object", "description": "the session is over: the agent ends itself"}
 
 
@@ -25,7 +26,7 @@ class RegisterAgent(RestHandler):
     operations: ClassVar = {
         "POST": Operation(
             "An agent registers its gateway's port",
-            {204: None, 410: SIGNED},
+            {200: KEPT, 204: None, 410: SIGNED},
             body=MESSAGE,
             errors=(400, 403, 413, 415),
         )

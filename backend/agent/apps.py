@@ -72,7 +72,8 @@ def _jupyterlab(app: AppSpec, socket_path: str, runtime_dir: str, work_dir: str,
     return AppPlan(
         tuple(argv),
         ready_path=f"{base}api",
-        activity_paths=(f"{base}api/status", f"{base}api/kernels"),
+        # jupyter_server counts a question for kernels as use, unless it is told not to
+        activity_paths=(f"{base}api/status", f"{base}api/kernels?no_track_activity=1"),
         env={"JUPYTER_RUNTIME_DIR": runtime_dir},
     )
 

@@ -1,10 +1,11 @@
-"""Telling the console where the gateway listens, without the secret ever travelling.
+"""Telling the console where the gateway listens and how long nobody used it, without the secret ever travelling.
 
-A message is JSON `{"session", "port", "node", "time_s", "apps", "mac"}`; `mac` is the hex HMAC-SHA256, keyed
-with the session's secret, over the canonical JSON of the rest. The console checks it with `is_signed`, and
-that `time_s` never moves back. It answers 204, or 410 when the session is over. Since anything may answer on
-the port of a console that is down, a 410 counts only with a body that is signed the same way and names the
-message it answers: `json.dumps(over_answer(secret, message))`.
+A message is JSON `{"session", "port", "node", "time_s", "apps", "idle_s", "idle_timeout_s", "mac"}`; `mac` is the hex
+HMAC-SHA256, keyed with the session's secret, over the canonical JSON of the rest. The console checks it with
+`is_signed`, and that `time_s` never moves back. It answers 204, or 410 when the session is over. Since anything may
+answer on the port of a console that is down, a 410 counts only with a body that is signed the same way and names the
+message it answers: `json.dumps(over_answer(secret, message))`. A 200, signed alike, says how long ago the person chose
+to keep the session: `json.dumps(kept_answer(secret, message, ago_s))`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import hmac
 import http.client
 import json
 import ssl
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -58,17 +60,31 @@ def over_answer(secret: str, message: dict[str, Any]) -> dict[str, Any]:
 
 def is_over(secret: str, message: dict[str, Any], body: bytes) -> bool:
     """Whether a 410's body is the console's own word on `message`."""
+    return _own_word(secret, message, body).get("over") is True
+
+
+def _own_word(secret: str, message: dict[str, Any], body: bytes) -> dict[str, Any]:
+    """A signed answer to this very message; empty for anything else."""
     try:
         answer = json.loads(body)
     except ValueError:
-        return False
-    return (
-        isinstance(answer, dict)
-        and is_signed(secret, answer)
-        and answer.get("over") is True
-        and answer.get("session") == message["session"]
-        and answer.get("answers") == message["mac"]
-    )
+        return {}
+    if not isinstance(answer, dict) or not is_signed(secret, answer):
+        return {}
+    own = answer.get("session") == message["session"] and answer.get("answers") == message["mac"]
+    return answer if own else {}
+
+
+def kept_answer(secret: str, message: dict[str, Any], ago_s: int) -> dict[str, Any]:
+    """The body of a 200: the person chose to keep this session so long ago, in answer to this very message."""
+    return signed(secret, {"kept_ago_s": ago_s, "session": message["session"], "answers": message["mac"]})
+
+
+def kept_ago_s(secret: str, message: dict[str, Any], body: bytes) -> int | None:
+    """What a 200's body says, if it is the console's own word on `message`."""
+    answer = _own_word(secret, message, body)
+    ago_s = answer.get("kept_ago_s")
+    return ago_s if type(ago_s) is int and ago_s >= 0 else None
 
 
 def post(url: str, path: str, message: dict[str, Any], ca_pem: str = "") -> tuple[int, bytes]:
@@ -98,14 +114,24 @@ def post(url: str, path: str, message: dict[str, Any], ca_pem: str = "") -> tupl
         connection.close()
 
 
-def register(secret: str, url: str, path: str, message: dict[str, Any], ca_pem: str = "") -> bool:
-    """Register once. True: known now; False: the session is over. Raises Unreachable, Refused. Blocking."""
+@dataclass(frozen=True)
+class Standing:
+    """What the console says of the session; `kept_ago_s`: when the person last chose to keep it, None: not since."""
+
+    over: bool = False
+    kept_ago_s: int | None = None
+
+
+def register(secret: str, url: str, path: str, message: dict[str, Any], ca_pem: str = "") -> Standing:
+    """Register once. Raises Unreachable, Refused. Blocking."""
     sent = signed(secret, message)
     status, body = post(url, path, sent, ca_pem)
     if status == 204:
-        return True
+        return Standing()
+    if status == 200 and (ago_s := kept_ago_s(secret, sent, body)) is not None:
+        return Standing(kept_ago_s=ago_s)
     if status == 410 and is_over(secret, sent, body):
-        return False
+        return Standing(over=True)
     if status >= 500:
         raise Unreachable(f"the console answers {status}")
-    raise Refused(f"the console answers {status}" + (" without its signature" if status == 410 else ""))
+    raise Refused(f"the console answers {status}" + (" without its signature" if status in (200, 410) else ""))

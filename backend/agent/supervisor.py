@@ -19,6 +19,7 @@ from typing import Any, TypeVar, cast
 
 from . import apps, registration, runtimes
 from .gateway import Gateway, Route
+from .idle import IdleClock
 from .log import log
 from .process import AppProcess, adopt_orphans, end_descendants
 from .spec import ENDING, AgentSpec, AppSpec, node_name, read_spec
@@ -66,12 +67,9 @@ class Session:
         self._activity_paths: dict[str, tuple[str, ...]] = {}
         self._running: dict[str, AppProcess] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._busy_s = time.time()
-        self._watch = session_watch(self.spec, self._env, log, self._is_busy)
-
-    def _is_busy(self) -> None:
-        """The job was just seen computing. From the watch's thread."""
-        self._busy_s = time.time()
+        self._idle = IdleClock(spec_path.parent)
+        self._unasked = False
+        self._watch = session_watch(self.spec, self._env, log, self._idle.busy)
 
     def end(self, reason: str, exit_status: int = 0) -> None:
         """End the session; the first reason counts."""
@@ -125,8 +123,7 @@ class Session:
             self._watch.start()
         self._spawn(self._register(self._port))
         self._spawn(self._keep_end())
-        if self.spec.idle_timeout_s:
-            self._spawn(self._keep_idle(self.spec.idle_timeout_s, routes))
+        self._spawn(self._keep_idle(routes))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
@@ -196,7 +193,7 @@ class Session:
         while True:
             self._changed.clear()
             try:
-                known = await self._register_once(port)
+                standing = await self._register_once(port)
             except registration.Unreachable as error:
                 note, wait_s = f"the console can't be reached, trying on: {error}", backoff_s
                 backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
@@ -204,7 +201,7 @@ class Session:
                 note, wait_s = f"the console refuses, trying on: {error}", REFUSED_EVERY_S
             else:
                 note, wait_s, backoff_s = "", REGISTER_EVERY_S, 0.5
-                if not known:
+                if standing.over:
                     self.end("the console says that the session is over")
                     return
             if note != said:
@@ -212,17 +209,22 @@ class Session:
                 said = note
             await within(self._changed.wait(), wait_s * random.uniform(0.8, 1))  # noqa: S311
 
-    async def _register_once(self, port: int) -> bool:
+    async def _register_once(self, port: int) -> registration.Standing:
         message = {
             "session": self.spec.session_id,
             "port": port,
             "node": node_name(self._env),
             "time_s": int(time.time()),
             "apps": dict(self.states),
+            "idle_s": self._idle.idle_s,
+            "idle_timeout_s": self.spec.idle_timeout_s or 0,
         }
         spec = self.spec
         args = (spec.secret, spec.console_url, spec.register_path, message, spec.console_ca_pem)
-        return await in_thread(lambda: registration.register(*args))
+        standing = await in_thread(lambda: registration.register(*args))
+        if standing.kept_ago_s is not None:
+            self._idle.used(time.time() - standing.kept_ago_s)
+        return standing
 
     async def _say_failed(self) -> None:
         """Tell the console once that apps have failed, so that the card says so before the job has ended."""
@@ -249,18 +251,34 @@ class Session:
                 return
             end_s = now
 
-    async def _keep_idle(self, idle_timeout_s: int, routes: Mapping[str, Route]) -> None:
-        """End when no app was used for `idle_timeout_s`. An app that doesn't say counts as used."""
-        started_s = time.time()
+    async def _keep_idle(self, routes: Mapping[str, Route]) -> None:
+        """End when the session was idle for longer than the site allows. An app that doesn't say counts as used."""
+        limit_s = self.spec.idle_timeout_s
         while True:
-            await asyncio.sleep(min(IDLE_CHECK_S, idle_timeout_s / 4))
-            used_s = started_s
+            await asyncio.sleep(min(IDLE_CHECK_S, limit_s / 4) if limit_s else IDLE_CHECK_S)
+            before_s = self._idle.idle_s
             for app in self.spec.apps:
                 if self.states[app.name] != "failed":
-                    used_s = max(used_s, await self._last_used_s(app, routes[app.name]))
-            if time.time() - used_s > idle_timeout_s:
-                self.end(f"idle for {idle_timeout_s} s")
-                return
+                    self._idle.used(await self._last_used_s(app, routes[app.name]))
+            await in_thread(self._idle.look)
+            if limit_s and before_s and not self._idle.idle_s:
+                self._changed.set()  # the console may be warning of an end that won't come
+            if limit_s and self._idle.over(limit_s):
+                await self._end_idle(limit_s)
+
+    async def _end_idle(self, limit_s: int) -> None:
+        """Ask the console first: the person may have chosen to keep the session. While it is away nobody can use the
+        session or choose anything, so the clock starts anew when it is back."""
+        try:
+            await self._register_once(self._port)
+        except (registration.Unreachable, registration.Refused):
+            self._unasked = True
+            return
+        if self._unasked:
+            self._unasked = False
+            self._idle.used(time.time())
+        elif self._idle.over(limit_s):
+            self.end(f"idle for {limit_s} s")
 
     async def _last_used_s(self, app: AppSpec, route: Route) -> float:
         paths = self._activity_paths[app.name]

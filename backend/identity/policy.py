@@ -33,6 +33,7 @@ TABLE: dict[str, Rule] = {
     "session.open": _rule("", "owner", "a session is the person's own desk: no role enters it"),
     "session.log": _rule("", "owner", "a log holds what the person's programs print"),
     "session.stop": _rule("operator admin", "owner", "who runs the cluster must be able to free it"),
+    "session.keep": _rule("", "owner", "whether an idle session is still needed only its person knows"),
     "session.remove": _rule("", "owner", "an ended session's card is the person's to put away"),
     "cluster.see": _rule("user", "", "nodes and partitions are no secret of anyone's"),
     "jobs.all": _rule("operator admin", "", "the whole queue with names"),

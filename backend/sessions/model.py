@@ -108,6 +108,8 @@ class Session:
     stop_requested_s: int | None
     version: int
     account: str = ""  # as the scheduler says, else as asked
+    idle_since_s: int | None = None  # nobody uses it and it computes nothing; None while it is in use
+    idle_end_s: int | None = None  # when that ends it; None where it doesn't
 
     @property
     def live(self) -> bool:

@@ -280,6 +280,18 @@ class Sessions:
             self._watcher.wake()
         return row
 
+    def keep(self, viewer: Viewer, session_id: str, address: str = "") -> Session:
+        """Count an idle session as used now, so that it doesn't end. Raises SessionNotFound, SessionError."""
+        row = self._own(viewer, session_id, "session.keep")
+        if row.state != "ready" or not row.idle_timeout_s:
+            raise SessionError("This session doesn't end for being idle.")
+        kept = self._rows.change(
+            session_id,
+            lambda fresh: {"kept_s": now_s()} if fresh.state == "ready" else {},
+            lambda tx: audit(tx, viewer.name, "session.keep", session_id, address=address),
+        )
+        return as_session(kept or row)
+
     def remove(self, viewer: Viewer, session_id: str) -> None:
         """Take a session that is over off the list, its folder too. Raises SessionNotFound, SessionError."""
         row = self._own(viewer, session_id, "session.remove")

@@ -151,6 +151,9 @@ class Session(Base):
     seen_s: Mapped[float | None] = (
         mapped_column()
     )  # the newest look at the scheduler in which its job was there
+    idle_since_s: Mapped[int | None] = mapped_column(BigInteger)  # by its agent; null while it is in use
+    idle_timeout_s: Mapped[int | None] = mapped_column(BigInteger)  # after so long it ends itself; null: never
+    kept_s: Mapped[int | None] = mapped_column(BigInteger)  # the person chose to keep it though idle
     launch_key: Mapped[str | None] = mapped_column(String(64))  # of the click: a repeated one finds this row
     removed: Mapped[bool] = mapped_column(Boolean, default=False)  # taken off the person's list
     version: Mapped[int] = mapped_column(Integer, default=0)  # grows with every change

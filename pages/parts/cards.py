@@ -35,4 +35,6 @@ def card(session: Session) -> dict[str, Any]:
         "limit_end_s": session.limit_end_s,
         "ready_s": session.ready_s,
         "end_s": session.end_s,
+        "idle_since_s": session.idle_since_s,
+        "idle_end_s": session.idle_end_s,
     }

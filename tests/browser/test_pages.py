@@ -6,6 +6,8 @@ test says, to the node.
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,11 +46,14 @@ def queue() -> list[dict[str, Any]]:
 def card(state: str, number: int, **more: Any) -> Session:
     now = int(time.time())
     return Session(
-        id=f"s{number:031d}", owner="olga", uid=50004, cluster="local", title="", state=state, secret=b"",
+        id=f"s{number:031d}", owner="olga", uid=50004, cluster="local", state=state, secret=b"",
         request={"app": "jupyterlab", "account": "physics", "gpus": 1, "gpu_type": "a100", "cpus": 8},
-        tls_fingerprint="", job_id=number, confirmed=True, apps={"jupyterlab": "ready"}, exit_code="",
+        tls_fingerprint="", job_id=number, confirmed=True, exit_code="",
         created_s=now - 900, not_after_s=now, version=1,
-        **{"start_s": now - 600, "limit_end_s": now + 3000, "node": "a1", "reason": "", **more},
+        **{
+            "title": "", "apps": {"jupyterlab": "ready"}, "start_s": now - 600, "limit_end_s": now + 3000, "node": "a1",
+            "reason": "", **more,
+        },
     )  # fmt: skip
 
 
@@ -72,6 +77,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     news.write_text("**Welcome** to [the wiki](https://wiki.example.org)")
     with made.services.db.begin() as rows:
         rows.add(card("ready", 31))
+        idle = {"idle_since_s": int(time.time()) - 1500, "idle_timeout_s": 3000, "apps": {}}
+        rows.add(card("ready", 33, title="Left alone", **idle))
         rows.add(card("failed", 32, reason=HOSTILE, end_s=int(time.time()) - 60))
     return made
 
@@ -307,3 +314,19 @@ def test_one_sees_no_jobs_of_others(browser: Browser, house: House, olga: Person
     expect(page.get_by_text("not yours to see")).to_be_visible()
     expect(page.get_by_text("document.title='owned'")).to_have_count(0)
     context.close()
+
+
+def test_an_idle_session_says_when_it_will_end_and_one_click_keeps_it(context: BrowserContext, house: House) -> None:
+    page, complaints = visit(context, house, "/sessions")
+    left = page.get_by_role("article", name="Left alone")
+    expect(left.get_by_role("status")).to_contain_text(re.compile(r"Idle for \d+ min; it will end at .*\d\d:\d\d\."))
+    assert not Axe().run(page).response["violations"]
+    if folder := os.environ.get("CARME_PICTURES"):
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            page.screenshot(path=f"{folder}/idle-{scheme}.png")
+        page.set_viewport_size(PHONE)
+        page.screenshot(path=f"{folder}/idle-phone.png")
+    left.get_by_role("button", name="Keep Left alone").click()
+    expect(page.get_by_text("Idle for")).to_have_count(0, timeout=20_000)
+    assert not complaints

@@ -101,7 +101,7 @@ def fingerprint(spec: AgentSpec) -> str:
 
 @dataclass
 class Console:
-    """Records what agents register. `answer` is 204, 410, or 4100 for a 410 without signature."""
+    """Records what agents register. `answer` is 204, 200 (kept just now), 410, or 4100 for a 410 without signature."""
 
     secret: str = ""
     answer: int = 204
@@ -134,6 +134,8 @@ def console(port: int = 0) -> Iterator[Console]:
             message = json.loads(content)
             record.messages.append(message)
             body = b""
+            if record.answer == 200:
+                body = json.dumps(registration.kept_answer(record.secret, message, 0)).encode()
             if record.answer == 410:
                 body = json.dumps(registration.over_answer(record.secret, message)).encode()
             self.send_response(410 if record.answer == 4100 else record.answer)

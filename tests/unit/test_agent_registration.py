@@ -50,9 +50,9 @@ def test_a_malformed_mac_is_no_mac(mac: object) -> None:
 def test_204_is_known_and_a_signed_410_is_over() -> None:
     with console() as door:
         door.secret = SECRET
-        assert registration.register(SECRET, door.url, "/api/v1/agent/register", MESSAGE)
+        assert not registration.register(SECRET, door.url, "/api/v1/agent/register", MESSAGE).over
         door.answer = 410
-        assert not registration.register(SECRET, door.url, "/api/v1/agent/register", MESSAGE)
+        assert registration.register(SECRET, door.url, "/api/v1/agent/register", MESSAGE).over
         assert registration.is_signed(SECRET, door.messages[0])
         assert SECRET not in json.dumps(door.messages)
 
@@ -65,6 +65,18 @@ def test_a_410_of_another_program_on_that_port_ends_nothing() -> None:
         door.answer, door.secret = 410, "z" * 43
         with pytest.raises(registration.Refused):
             registration.register(SECRET, door.url, "/r", MESSAGE)
+
+
+def test_a_word_that_the_session_is_kept_counts_for_its_own_message_only() -> None:
+    first = registration.signed(SECRET, MESSAGE)
+    second = registration.signed(SECRET, {**MESSAGE, "time_s": MESSAGE["time_s"] + 1})  # type: ignore[operator]
+    body = json.dumps(registration.kept_answer(SECRET, first, 7)).encode()
+    assert registration.kept_ago_s(SECRET, first, body) == 7
+    assert registration.kept_ago_s(SECRET, second, body) is None
+    assert not registration.is_over(SECRET, first, body)
+    for ago_s in (-1, None, "7", True):
+        other = registration.signed(SECRET, {"kept_ago_s": ago_s, "session": first["session"], "answers": first["mac"]})
+        assert registration.kept_ago_s(SECRET, first, json.dumps(other).encode()) is None
 
 
 def test_an_over_answer_counts_for_its_own_message_only() -> None:
@@ -92,7 +104,7 @@ def test_a_console_that_is_away_or_ill_is_unreachable(monkeypatch: pytest.Monkey
             registration.register(SECRET, door.url, "/r", MESSAGE)
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
         door.answer = 204
-        assert registration.register(SECRET, door.url, "/r", MESSAGE)  # no HTTP proxy is asked
+        assert registration.register(SECRET, door.url, "/r", MESSAGE) == registration.Standing()  # by no HTTP proxy
         url = door.url
     with pytest.raises(registration.Unreachable):
         registration.register(SECRET, url, "/r", MESSAGE)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -146,3 +147,60 @@ def test_another_nodes_mark_counts_when_it_changes(tmp_path: Path) -> None:
     os.utime(tmp_path / "busy-n2", (1, 1))
     assert marks.changed()
     assert not BusyMarks(tmp_path / "missing").changed()
+
+
+IDLE_S = 3
+
+
+def idle_session(folder: Path, door: Console) -> AgentSpec:
+    """One whose app was last used in 1970."""
+    return replace(session(folder, door), idle_timeout_s=IDLE_S)
+
+
+def test_a_session_that_computes_is_not_idle_until_it_stops(tmp_path: Path, door: Console) -> None:
+    spinning = subprocess.Popen([PYTHON, "-c", "while True: pass"], env={**os.environ, **env()})
+    try:
+        with StartedAgent(tmp_path, idle_session(tmp_path, door), **env()) as agent:
+            with pytest.raises(subprocess.TimeoutExpired):
+                agent.process.wait(3 * IDLE_S)
+            spinning.kill()
+            spinning.wait()
+            assert agent.process.wait(30) == 0
+            assert any("idle" in line for line in agent.lines())
+    finally:
+        spinning.kill()
+        spinning.wait()
+
+
+def test_a_session_whose_gpu_is_busy_is_not_idle(tmp_path: Path, door: Console) -> None:
+    state = tmp_path / "gpus"
+    state.write_text("1 utilisation 70\n")
+    shim = {"LD_LIBRARY_PATH": str(nvml.build(tmp_path)), "NVML_SHIM_GPUS": "2", "NVML_SHIM_STATE": str(state)}
+    with StartedAgent(tmp_path, idle_session(tmp_path, door), **env(SLURM_JOB_GPUS="1", **shim)) as agent:
+        with pytest.raises(subprocess.TimeoutExpired):
+            agent.process.wait(3 * IDLE_S)
+        state.write_text("0 utilisation 70\n1 utilisation 2\n")  # another's GPU keeps nobody's session alive
+        assert agent.process.wait(30) == 0
+
+
+def test_a_session_that_its_person_keeps_does_not_end(tmp_path: Path, door: Console) -> None:
+    with StartedAgent(tmp_path, idle_session(tmp_path, door), **env()) as agent:
+        door.wait_for(lambda message: "ready" in message["apps"].values())
+        door.answer = 200
+        with pytest.raises(subprocess.TimeoutExpired):
+            agent.process.wait(3 * IDLE_S)
+        door.answer = 204
+        assert agent.process.wait(30) == 0
+
+
+def test_no_session_ends_for_being_idle_while_the_console_is_away(tmp_path: Path) -> None:
+    with console() as door:
+        port = int(door.url.rpartition(":")[2])
+        agent = StartedAgent(tmp_path, idle_session(tmp_path, door), **env())
+        door.wait_for(lambda message: "ready" in message["apps"].values())
+    with agent:
+        with pytest.raises(subprocess.TimeoutExpired):
+            agent.process.wait(3 * IDLE_S)
+        with console(port):
+            assert agent.process.wait(40) == 0
+            assert any("idle" in line for line in agent.lines())

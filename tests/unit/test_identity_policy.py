@@ -37,6 +37,7 @@ ADAS = Thing("ada", "astro")
         ("session.open", {"ada"}),
         ("session.log", {"ada"}),
         ("session.stop", {"ada", "dora", "eve"}),
+        ("session.keep", {"ada"}),
         ("session.remove", {"ada"}),
         ("job.see", {"ada", "cleo", "dora", "eve"}),
         ("job.cancel", {"ada", "cleo", "dora", "eve"}),

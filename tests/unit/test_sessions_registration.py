@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
-from backend.agent.registration import is_over, signed
+from backend.agent.registration import is_over, kept_ago_s, signed
+from backend.sessions import SessionError, SessionNotFound
 from backend.sessions.life.registration import secret_of
-from tests.unit.sessions_kit import Desk, job
+from backend.store import models
+from tests.unit.sessions_kit import ADA, BOB, Desk, job
 
 
 @pytest.fixture
@@ -123,3 +127,58 @@ async def test_a_repeated_message_writes_nothing(desk: Desk) -> None:
 )
 def test_nonsense_is_refused(desk: Desk, nonsense: dict[str, Any]) -> None:
     assert desk.sessions.registered(nonsense).status == 403
+
+
+async def ready_idle(desk: Desk, **told: Any) -> str:
+    """A session that is ready, and whose agent says that it is idle."""
+    session_id = await desk.launch()
+    desk.look(jobs=[job(session_id, 7)])
+    desk.rows.change(session_id, lambda row: {"state": "ready"})
+    desk.sessions.registered(message(desk, session_id, **{"idle_s": 1500, "idle_timeout_s": 3600, **told}))
+    return session_id
+
+
+async def test_an_idle_session_is_shown_with_its_end(desk: Desk) -> None:
+    session = desk.sessions.get(ADA, await ready_idle(desk))
+    assert session.idle_since_s is not None and abs(time.time() - session.idle_since_s - 1500) < 60
+    assert session.idle_end_s == session.idle_since_s + 3600
+
+
+async def test_use_ends_idleness_and_seconds_of_two_clocks_change_nothing(desk: Desk) -> None:
+    session_id = await ready_idle(desk)
+    version = desk.row(session_id).version
+    desk.sessions.registered(message(desk, session_id, idle_s=1502, idle_timeout_s=3600))
+    assert desk.row(session_id).version == version
+    desk.sessions.registered(message(desk, session_id, idle_s=0, idle_timeout_s=3600))
+    assert desk.sessions.get(ADA, session_id).idle_since_s is None
+
+
+async def test_a_kept_session_is_idle_from_now_on_and_its_agent_is_told(desk: Desk) -> None:
+    session_id = await ready_idle(desk)
+    kept = desk.sessions.keep(ADA, session_id)
+    assert kept.idle_since_s is not None and time.time() - kept.idle_since_s < 60
+    told = message(desk, session_id, idle_s=1510, idle_timeout_s=3600)
+    answer = desk.sessions.registered(told)
+    assert answer.status == 200 and answer.body is not None
+    secret = secret_of(desk.box, desk.row(session_id))
+    ago_s = kept_ago_s(secret, told, json.dumps(dict(answer.body)).encode())
+    assert ago_s is not None and ago_s < 60
+    assert desk.sessions.registered(message(desk, session_id, idle_s=0, idle_timeout_s=3600)).status == 204
+    with desk.db.read() as tx:
+        assert "session.keep" in tx.scalars(select(models.Audit.action)).all()
+
+
+async def test_only_its_person_keeps_a_session_and_only_one_that_would_end(desk: Desk) -> None:
+    session_id = await ready_idle(desk)
+    with pytest.raises(SessionNotFound):
+        desk.sessions.keep(BOB, session_id)
+    endless = await ready_idle(desk, idle_timeout_s=0)
+    assert desk.sessions.get(ADA, endless).idle_end_s is None
+    with pytest.raises(SessionError):
+        desk.sessions.keep(ADA, endless)
+
+
+@pytest.mark.parametrize("idle_s", [-1, "9", None, 1e9, True, 10**12, float("nan")])
+async def test_an_idle_time_that_is_none_says_nothing(desk: Desk, idle_s: Any) -> None:
+    session_id = await ready_idle(desk, idle_s=idle_s)
+    assert desk.sessions.get(ADA, session_id).idle_since_s is None

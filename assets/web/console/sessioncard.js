@@ -63,6 +63,7 @@ export function card(app, session, {compact = false, fresh = false} = {}) {
       badge(look)),
     h("p", {class: "session-moment"}, moment(session)),
     sparks(app, session),
+    idle(app, session),
     session.reason ? h("p", {class: "session-reason" + (session.state === "failed" ? " bad" : "")}, session.reason) : null,
     h("dl", {class: "session-facts"}, facts.map(([name, value]) => h("div", {key: name}, h("dt", {}, name), h("dd", {}, value)))),
     h("div", {class: "session-actions"}, actions(app, session, compact)))
@@ -91,6 +92,23 @@ function actions(app, session, compact) {
       onclick: () => remove(app, session)}, icon("remove"), "Remove"))
   }
   return list
+}
+
+/** An idle session that will soon end, and the way to keep it. */
+function idle(app, session) {
+  if (!session.idle_end_s || session.idle_end_s - now() > app.boot.idle_warn_s) return null
+  return h("div", {class: "notice wait session-idle", role: "status", key: "idle"},
+    h("p", {}, `Idle for ${span(now() - session.idle_since_s)}; it will end at `, h("span", {class: "num"}, when(session.idle_end_s)), "."),
+    h("button", {type: "button", class: "button", "aria-label": `Keep ${session.name}`, onclick: () => keep(app, session)}, "Keep it"))
+}
+
+async function keep(app, session) {
+  try {
+    await app.call("sessions.keep", {id: session.id})
+    app.say(`${session.name} is kept`)
+  } catch (error) {
+    app.toast(error.message, "bad")
+  }
 }
 
 async function remove(app, session) {

@@ -173,4 +173,19 @@ def as_session(row: Row) -> Session:
         stop_requested_s=row.stop_requested_s,
         version=row.version,
         account=row.account,
+        idle_since_s=idle_since_s(row),
+        idle_end_s=idle_end_s(row),
     )
+
+
+def idle_since_s(row: Row) -> int | None:
+    """Since when it is idle, the person's word counting as use; None while it is in use, or not running."""
+    if row.idle_since_s is None or row.state != "ready":
+        return None
+    return max(row.idle_since_s, row.kept_s or 0)
+
+
+def idle_end_s(row: Row) -> int | None:
+    """When it ends itself if it stays idle; None where it doesn't."""
+    since_s = idle_since_s(row)
+    return since_s + row.idle_timeout_s if since_s is not None and row.idle_timeout_s else None

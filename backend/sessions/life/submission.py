@@ -148,6 +148,7 @@ def prepare(
         work_dir=request.work_dir,
         bind_host="127.0.0.1" if settings.scheduler.kind == "local" else settings.agent.bind_host,
         title=request.title,
+        idle_timeout_s=settings.sessions.idle_timeout_s or None,
     )
     row = models.Session(
         id=session_id,
