@@ -25,7 +25,7 @@ from backend.store.models import Session
 from config import Settings, load_settings
 from tests.cluster.slurmdbd import RELEASES, Database, database
 from tests.cluster.test_accounting_schemas import fill
-from tests.harness import Cluster
+from tests.harness import Cluster, kinds
 from tests.harness.console import ROOT, clean_environment, toml
 from tests.unit.cluster_kit import job_row
 
@@ -421,7 +421,7 @@ def test_real_jobs_arrive_as_sacct_tells_them(quiet_cluster: Cluster, tmp_path: 
         )
     ]
     cluster.wait_idle()
-    time.sleep(1)
+    kinds.wait_accounted(cluster, first=int(ids[0]))
 
     class Real:
         """The cluster's own database."""

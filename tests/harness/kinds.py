@@ -118,17 +118,24 @@ def make(cluster: Cluster) -> Kinds:
     return kinds
 
 
-def wait_accounted(cluster: Cluster, left: int = 0) -> None:
-    """Wait until slurmdbd has taken in all that happened; `left` jobs are not over."""
+def wait_accounted(cluster: Cluster, left: int = 0, first: int = 0) -> None:
+    """Wait until slurmdbd has taken in all that happened to jobs from `first` on; `left` of them are not over.
+
+    slurmctld tells of starts every five seconds: of a short job slurmdbd hears the end first, and only later whose it
+    was and since when it was eligible.
+    """
     prefix = cluster.name
 
     def known() -> bool:
         asked = cluster.run(["sdiag"], check=True).stdout
-        jobs = sql(cluster, f"SELECT COUNT(*) FROM `{prefix}_job_table` WHERE time_end = 0")
+        jobs = sql(
+            cluster,
+            f"SELECT COUNT(*) FROM `{prefix}_job_table` WHERE id_job >= {first} AND (time_end = 0 OR id_user = 0)",
+        )
         steps = sql(
             cluster,
             f"SELECT COUNT(*) FROM `{prefix}_step_table` s JOIN `{prefix}_job_table` j USING (job_db_inx) "
-            f"WHERE s.time_end = 0 AND j.time_end != 0 AND NOT j.state & {RESIZING}",
+            f"WHERE id_job >= {first} AND s.time_end = 0 AND j.time_end != 0 AND NOT j.state & {RESIZING}",
         )
         return "DBD Agent queue size: 0" in asked and (int(jobs), int(steps)) == (left, 0)
 
