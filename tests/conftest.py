@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,21 @@ import pytest
 from tests.harness import Cluster, NeedsRoot
 from tests.harness.console import Console
 from tests.harness.images import Provided, provide
+
+# Files of minutes, mostly of waiting. First, so that when files are handed out one by one none is left for the end.
+LONG = (
+    "test_faults.py",
+    "test_console_faults.py",
+    "test_accounting_truth.py",
+    "test_usage.py",
+    "test_pages.py",
+    "test_truth.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: ranks.get(Path(item.path).name, len(LONG)))
 
 
 @pytest.fixture(scope="session")

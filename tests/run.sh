@@ -25,13 +25,19 @@ fi
 
 if [ $# = 0 ]; then
     .venv/bin/ruff check . || failed=1
-    .venv/bin/mypy || failed=1
     .venv/bin/lint-imports || failed=1
-    # Level by level, since Chromium's driver and asynchronous tests can't share a process. Two files at a time where
-    # clusters stand side by side; one where a browser is waited for, which needs both cores to itself.
-    "${as_root[@]}" "$python" -m pytest -n 2 --dist loadfile tests/unit || failed=1
-    "${as_root[@]}" "$python" -m pytest -n 2 --dist loadfile tests/cluster || failed=1
-    "${as_root[@]}" "$python" -m pytest tests/browser || failed=1
+    # Types are checked beside the tests, and told of at the end.
+    types=$(mktemp)
+    trap 'rm -f "$types"' EXIT
+    .venv/bin/mypy >"$types" 2>&1 &
+    checking=$!
+    # Level by level, since Chromium's driver and asynchronous tests can't share a process. Two files at a time, the
+    # longest first (tests/conftest.py).
+    for level in unit cluster browser; do
+        "${as_root[@]}" "$python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder "tests/$level" || failed=1
+    done
+    wait "$checking" || failed=1
+    cat "$types"
 else
     "${as_root[@]}" "$python" -m pytest "$@" || failed=1
 fi

@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.browser.person import SignedUp
 from tests.harness.browser import chromium
 from tests.harness.console import Console, embedded_console
+
+# What must come within a time says so itself. Else five seconds are too few where several consoles share two cores.
+expect.set_options(timeout=20_000)
 
 
 @pytest.fixture(scope="session")

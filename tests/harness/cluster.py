@@ -28,7 +28,7 @@ from tests.harness.people import PEOPLE
 from tests.harness.plan import CHECKOUT, Plan, new_plan
 from tests.harness.slurm import NODES
 
-UP_WITHIN_S = 60.0
+UP_WITHIN_S = 180.0
 DOWN_WITHIN_S = 20.0
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = sys.executable
-START_S = 40.0
+START_S = 120.0  # a process that ends is told at once; this is for a machine with much else to do
 
 
 def toml(tables: dict[str, dict[str, Any]]) -> str:

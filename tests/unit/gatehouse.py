@@ -98,7 +98,7 @@ class House:
 
     def start(self) -> None:
         self._thread.start()
-        assert self._up.wait(30)
+        assert self._up.wait(120)
         if self._failed is not None:
             raise self._failed
 
