@@ -24,7 +24,9 @@ from backend.telemetry import TelemetryUnusable
 
 def add_parser(commands: Any) -> None:
     """Register the command."""
-    parser = commands.add_parser("jobs", help="the queue", description="The scheduler's queue.")
+    parser = commands.add_parser(
+        "jobs", help="the queue, and jobs that ended", description="The scheduler's queue, and all jobs that ended."
+    )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="jobs, the newest first")
     for name in ("state", "user", "account", "partition", "qos"):

@@ -10,15 +10,17 @@ import {gpuWords} from "./joblist.js"
 import {path} from "./spark.js"
 import {badge, empty, go, select, skeleton} from "./ui.js"
 
+const MOST_KEPT = 500 // jobs of which it is remembered what they used
 const LINE = {width: 96, height: 24}
 const GLYPHS = {good: "●", fair: "◐", low: "○", full: "▲", none: "–"}
 
 export const state = (app) => (app.state.history ??= {answer: null, error: "", asked: null, used: new Map(), picked: new Map(), filters: null, adding: null, totals: null})
 
-export function enter(app) {
+/** `again`: one comes from another page, and jobs have ended meanwhile. */
+export function enter(app, again = false) {
   const own = state(app)
   if (!own.filters) loadFilters(app, own)
-  ask(app)
+  ask(app, again)
 }
 
 function ask(app, again = false) {
@@ -31,7 +33,7 @@ function ask(app, again = false) {
     if (own.asked !== query) return
     own.answer = answer
     own.shown = query
-    own.used = new Map()
+    if (own.used.size > MOST_KEPT) own.used = new Map()
     own.problem = ""
     own.picked = new Map()
     app.render()

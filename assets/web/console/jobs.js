@@ -39,7 +39,8 @@ export function enter(app) {
   const own = state(app)
   if (!own.begun && !app.route.query.toString()) begin(app)
   own.begun = true
-  moved(app)
+  if (past(app)) history.enter(app, true)
+  else moved(app)
 }
 
 /** The filter that the person begins with, where the address says nothing. */
