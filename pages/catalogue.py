@@ -8,7 +8,7 @@ from typing import Any
 
 from backend.identity import Viewer
 from backend.services import Services
-from pages import budgets, cluster, home, job, jobs, launch, reports, sessions, truth, usage, waste
+from pages import budgets, cluster, compare, home, job, jobs, launch, reports, sessions, truth, usage, waste
 
 Build = Callable[[Services, Viewer], Any]
 
@@ -38,6 +38,7 @@ PAGES: tuple[Page, ...] = (
     Page("/cluster", "Cluster", "cluster", _ALL, cluster.build),
     Page("/jobs", "Jobs", "jobs", _ALL, jobs.build),
     Page("/job", "Job", "jobs", _ALL, job.build, hidden=True),
+    Page("/compare", "Compare jobs", "jobs", _ALL, compare.build, hidden=True),
     Page("/launch", "Launch", "launch", _ALL, launch.build),
     Page("/sessions", "Sessions", "sessions", _ALL, sessions.build),
     Page("/usage", "Usage", "usage", _ALL, usage.build),

@@ -189,7 +189,8 @@ function measuredHead(app, own) {
     h("h2", {}, "What it did"),
     there ? h("span", {class: "hint"}, own.job.running ? "Live, every 10 s. " : "", "Drag over a curve to look closer.") : null,
     h("span", {class: "grow"}),
-    there ? h("a", {class: "button", href: `/downloads/job/${job.job_id}.csv?${query}`, download: ""}, icon("save"), "CSV") : null)
+    there ? h("a", {class: "button", href: `/downloads/job/${job.job_id}.csv?${query}`, download: ""}, icon("save"), "CSV") : null,
+    go(app, `/compare?jobs=${job.job_id}@${job.origin_s}@${job.cluster}`, {class: "button"}, icon("chart"), "Compare"))
 }
 
 function charts(app, own) {

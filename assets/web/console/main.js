@@ -5,6 +5,7 @@ import {patch} from "./dom.js"
 import {setClock, ticking, now} from "./format.js"
 import {shell, Theme} from "./shell.js"
 import * as budgets from "./budgets.js"
+import * as compare from "./compare.js"
 import * as home from "./home.js"
 import * as cluster from "./cluster.js"
 import * as job from "./job.js"
@@ -18,7 +19,7 @@ import * as waste from "./waste.js"
 import {goLive} from "./live.js"
 import {announceChanges} from "./notify.js"
 
-const PAGES = {budgets, home, cluster, job, jobs, launch, reports, sessions, usage, truth, waste}
+const PAGES = {budgets, home, cluster, compare, job, jobs, launch, reports, sessions, usage, truth, waste}
 const AGES_EVERY_MS = 15000
 const CONNECT_MS = 15000 // without a connection for so long, the page says so
 const LOOK_MS = 2000

@@ -6,7 +6,7 @@ import {clock, when} from "../format.js"
 import {amount, at, summary, together} from "./curve.js"
 import {HeatMap, mapHeight} from "./heatmap.js"
 import {LineChart} from "./linechart.js"
-import {stroke} from "./names.js"
+import {strokeOf} from "./names.js"
 import {savePicture} from "./picture.js"
 
 const HEAT_FROM = 17
@@ -64,8 +64,8 @@ function legend(app, source, charts) {
   const {board} = source.curves
   const most = charts.reduce((best, chart) => (chart.lines.length > best.lines.length ? chart : best), charts[0])
   if (!most || most.lines.length < 2 || most.lines.length >= HEAT_FROM) return null
-  return h("ul", {class: "chart-legend curve-legend", "aria-label": "Lines"}, most.lines.map((line, index) => {
-    const {colour, dash} = stroke(board.look, index)
+  return h("ul", {class: "chart-legend curve-legend", "aria-label": "Lines"}, most.lines.map((line) => {
+    const {colour, dash} = strokeOf(board.look, most, line)
     const shown = !board.hidden.has(line.key)
     return h("li", {key: line.key}, h("button", {type: "button", class: "chart-key", "aria-pressed": String(shown), title: shown ? `Hide ${line.name}` : `Show ${line.name}`,
       onclick: (event) => {

@@ -64,7 +64,7 @@ export function summary(line, from, to) {
 
 /** The mean of many lines, with the least and greatest of them as its band. */
 export function together(lines) {
-  if (!lines.length) return null
+  if (lines.length < 2) return lines[0] || null
   const step = Math.max(...lines.map((line) => line.step))
   const t0 = Math.min(...lines.map((line) => line.t0))
   const end = Math.max(...lines.map((line) => line.t0 + line.means.length * line.step))

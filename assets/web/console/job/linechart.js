@@ -1,7 +1,7 @@
 // One chart: a few lines over time on a canvas, with a band from least to greatest, thresholds, and gaps that stay
 // gaps. A second canvas over it holds the crosshair, which all charts of the page share; so moving draws few pixels.
 import {at, amount, axis, timeMarks} from "./curve.js"
-import {stroke} from "./names.js"
+import {strokeOf} from "./names.js"
 
 const LEFT = 62, RIGHT = 10, TOP = 8, BOTTOM = 22
 const FONT = '11px Roboto, "Segoe UI", "DejaVu Sans", sans-serif'
@@ -108,10 +108,9 @@ export class LineChart {
       rule(pen, LEFT, y, width - RIGHT, y)
       pen.setLineDash([])
     }
-    const all = this.chart.lines
     const bands = this.lines.length <= 4
-    if (bands) for (const line of this.lines) this.band(pen, line, stroke(look, all.indexOf(line)))
-    for (const line of this.lines) this.line(pen, line, stroke(look, all.indexOf(line)))
+    if (bands) for (const line of this.lines) this.band(pen, line, strokeOf(look, this.chart, line))
+    for (const line of this.lines) this.line(pen, line, strokeOf(look, this.chart, line))
     pen.restore()
   }
 
@@ -279,7 +278,7 @@ export class LineChart {
       .map((line) => ({line, value: at(line, t)}))
       .filter(({value}) => !Number.isNaN(value))
       .sort((a, b) => b.value - a.value)
-    return found.map(({line, value}) => [line.name, amount(value, this.chart.unit), stroke(look, this.chart.lines.indexOf(line)).colour, value])
+    return found.map(({line, value}) => [line.name, amount(value, this.chart.unit), strokeOf(look, this.chart, line).colour, value])
   }
 
   tell(pen, t, x) {

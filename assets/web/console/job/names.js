@@ -51,5 +51,6 @@ export function lineName(node, device, severalNodes) {
   return name ? `${node} · ${name}` : node
 }
 
-/** Colour and dash of the line at this place. */
-export const stroke = (look, index) => ({colour: look.series[index % look.series.length], dash: index >= look.series.length ? [5, 3] : []})
+/** Colour and dash of a line: by its place in the chart, or the one it has in all charts (`place`). */
+export const strokeOf = (look, chart, line) => stroke(look, line.place ?? chart.lines.indexOf(line))
+const stroke = (look, index) => ({colour: look.series[index % look.series.length], dash: index >= look.series.length ? [5, 3] : []})

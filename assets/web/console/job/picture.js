@@ -1,5 +1,5 @@
 // A chart as a PNG of its own: title, figures, curve and legend, drawn in the browser.
-import {stroke} from "./names.js"
+import {strokeOf} from "./names.js"
 
 const HEAD = 54, ROW = 18, PAD = 12
 const FONT = 'Roboto, "Segoe UI", "DejaVu Sans", sans-serif'
@@ -28,7 +28,7 @@ export function savePicture(app, {board, chart, canvas, title, words}) {
   keys.forEach((line, index) => {
     const x = PAD + (index % columns) * 170
     const y = HEAD + canvas.height / scale + Math.floor(index / columns) * ROW + 12
-    pen.fillStyle = stroke(board.look, chart.lines.indexOf(line)).colour
+    pen.fillStyle = strokeOf(board.look, chart, line).colour
     pen.fillRect(x, y - 9, 10, 10)
     pen.fillStyle = board.look.ink
     pen.fillText(line.name, x + 16, y, 150)
