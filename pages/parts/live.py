@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 from backend.accounting.warehouse import WarehouseUnusable
 from backend.identity import Viewer
 from backend.services import Services
-from pages.parts.sparks import sparks_of
+from pages.parts.sparks import close_sparks, sparks_of
 from pages.parts.topics import Message, Topic, difference, to_json
 
 log = logging.getLogger("carme.pages")
@@ -136,7 +136,7 @@ class Live:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
         self._pool.shutdown(wait=False, cancel_futures=True)
-        sparks_of(self.services).close()
+        close_sparks(self.services)
 
     # -- seats ----------------------------------------------------------------------------------------------
 

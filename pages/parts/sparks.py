@@ -94,14 +94,21 @@ class Sparks:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-_kept: dict[int, Sparks] = {}
+_kept: dict[int, tuple[Services, Sparks]] = {}  # with the services, so that no others get their number
 
 
 def sparks_of(services: Services) -> Sparks:
     """The process's one of these services."""
     if id(services) not in _kept:
-        _kept[id(services)] = Sparks(services.telemetry)
-    return _kept[id(services)]
+        _kept[id(services)] = services, Sparks(services.telemetry)
+    return _kept[id(services)][1]
+
+
+def close_sparks(services: Services) -> None:
+    """Give its thread back; who asks again gets a new one."""
+    kept = _kept.pop(id(services), None)
+    if kept is not None:
+        kept[1].close()
 
 
 def ref(session: Session) -> JobRef | None:

@@ -138,9 +138,9 @@ def test_a_point_that_is_no_number_is_a_gap() -> None:
 @pytest.fixture
 def world(tmp_path: Path, telemetry: Measured) -> Iterator[World]:
     made = World(tmp_path, telemetry)
-    lines._kept[id(made.services)] = Unhurried(telemetry)
+    lines._kept[id(made.services)] = made.services, Unhurried(telemetry)
     yield made
-    lines._kept.pop(id(made.services)).close()
+    lines.close_sparks(made.services)
 
 
 async def test_a_person_is_sent_the_lines_of_their_own_running_sessions(world: World, telemetry: Measured) -> None:
@@ -161,4 +161,17 @@ async def test_a_person_is_sent_the_lines_of_their_own_running_sessions(world: W
     sent = len(ada.texts)
     await live.poll()
     assert len(ada.texts) == sent
+    await live.stop()
+
+
+async def test_a_poller_that_ended_leaves_the_next_one_its_lines(world: World, telemetry: Measured) -> None:
+    session_row(world, "s1", job_id=7, start_s=1000)
+    telemetry.lines = {JobRef("local", 7, 1000): spark()}
+    await Live(world.services, TOPICS, every_s=3600).stop()
+    lines._kept[id(world.services)] = world.services, Unhurried(telemetry)
+    live, ada = Live(world.services, TOPICS, every_s=3600), Sitter(ADA)
+    await live.watch(ada, ["sparks"], {})
+    await live.poll()
+    await live.poll()
+    assert set(ada.topics["sparks"]["sessions"]) == {"s1"}
     await live.stop()
