@@ -86,8 +86,15 @@ def measured(services: Services, viewer: Viewer, args: dict[str, Any]) -> str:
             node_list=row["node_list"] or "",
             waits=row["state"] == "PENDING",
             clock=lambda at_s: when(int(at_s), zone),
+            kept_days=_kept_days(services),
         )
     return to_json(answer)
+
+
+def _kept_days(services: Services) -> float:
+    """How long the embedded store keeps an ended job; what a Prometheus keeps is not the console's to say."""
+    telemetry = services.settings.telemetry
+    return telemetry.archive_days if telemetry.source == "embedded" else 0
 
 
 def _state(services: Services) -> Message:

@@ -492,3 +492,20 @@ def test_no_answer_of_scontrol_or_sacct_breaks_the_reading_of_it(raw: bytes) -> 
 def test_requeue_names_the_job(fake: Fake) -> None:
     fake.call("requeue", job_id="12_3")
     assert fake.seen()[0]["argv"][1:] == ["requeue", "12_3"]
+
+
+def test_of_a_job_of_this_machine_output_and_script_are_those_of_its_scheduler(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = as_user.Local({"scheduler": "local"}, fake.scheduler.me)
+    (tmp_path / "log").write_text("hello\n")
+    (tmp_path / "job.sh").write_text("#!/bin/sh\n")
+    job = {"id": 3, "output": str(tmp_path / "log"), "argv": [str(tmp_path / "job.sh"), "x"]}
+    monkeypatch.setattr(local, "_ask", lambda request, *_: {"jobs": [job]})
+    assert as_user.job_log({"job_id": "3", "which": "out", "max_bytes": 99}, local)["text"] == "hello\n"
+    assert as_user.job_script({"job_id": "3", "kind": "script"}, local)["text"] == "#!/bin/sh\n"
+    for job_id in ("4", "3_1"):
+        with pytest.raises(as_user.Failure):
+            as_user.job_log({"job_id": job_id, "which": "out", "max_bytes": 99}, local)
+    with pytest.raises(as_user.Failure, match="not put back"):
+        as_user.requeue({"job_id": "3"}, local)

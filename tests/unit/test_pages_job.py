@@ -202,6 +202,13 @@ def test_the_first_reason_that_explains_it_counts(run: JobRef | None, state: Tel
     assert words in said and said.endswith((".", "disk"))
 
 
+def test_how_long_it_is_kept_is_said() -> None:
+    state = TelemetryState(90 * 86400.0, oldest_s=0.0)
+    old, young = JobRef("c", 1, 100, 10 * 86400), JobRef("c", 1, 100, 80 * 86400)
+    said = [why_absent(run, state, node_list="", waits=False, clock=str, kept_days=30) for run in (old, young)]
+    assert ["kept for 30 days" in words for words in said] == [True, False]
+
+
 def test_the_verdict_comes_with_the_row_it_was_made_from(scene: Scene) -> None:
     found = page.judged(scene.desk().services, ADA, {"id": 1})
     assert found["footprint"]["gpus"] == 4
