@@ -31,7 +31,7 @@ def why_absent(
         return f"What jobs do can’t be read{since}: {state.error}"
     where = f" on {node_list}" if node_list else ""
     if run.end_s is not None:
-        return _of_past(run.end_s - run.start_s, run.end_s, state, where, clock, kept_days)
+        return _of_past(run.start_s, run.end_s, state, where, clock=clock, kept_days=kept_days)
     if state.as_of_s is None:
         return NOBODY
     if state.as_of_s < run.start_s:
@@ -39,9 +39,9 @@ def why_absent(
     return f"Nothing was measured yet{where}. The first half minute of a job takes that long; else no agent runs there."
 
 
-def _of_past(ran_s: int, end_s: int, state: TelemetryState, where: str, clock: Clock, kept_days: float) -> str:
-    if ran_s < SHORTEST_S:
-        return f"It ran for {ran_s} s, too short to be looked at: that happens every 10 s."
+def _of_past(start_s: int, end_s: int, state: TelemetryState, where: str, *, clock: Clock, kept_days: float) -> str:
+    if end_s - start_s < SHORTEST_S:
+        return f"It ran for {end_s - start_s} s, too short to be looked at: that happens every 10 s."
     if state.as_of_s is None:
         return NOBODY
     if kept_days and end_s < state.as_of_s - kept_days * DAY_S:
