@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -12,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.harness.images import cache_folder
 from tests.harness.ports import free_port
 
 PROGRAMS = ("prometheus", "promtool")
@@ -23,12 +23,12 @@ def programs(folder: Path) -> dict[str, str]:
     installed = {name: shutil.which(name) for name in PROGRAMS}
     if all(installed.values()):
         return {name: str(path) for name, path in installed.items()}
-    kept = Path(tempfile.gettempdir()) / "carme-prometheus"
+    kept = cache_folder() / "prometheus"
     if not (kept / "usr" / "bin" / "promtool").exists():
         subprocess.run(["apt-get", "download", "prometheus"], cwd=folder, check=True, capture_output=True, timeout=240)
         (package,) = folder.glob("prometheus_*.deb")
         subprocess.run(["dpkg", "-x", str(package), str(folder / "root")], check=True, timeout=120)
-        kept.parent.mkdir(exist_ok=True)
+        kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(kept, ignore_errors=True)
         shutil.move(folder / "root", kept)
     return {name: str(kept / "usr" / "bin" / name) for name in PROGRAMS}
