@@ -196,7 +196,7 @@ async def test_a_full_disk_is_said_and_acknowledges_nothing(tmp_path: Path, monk
             raise OSError(28, "No space left on device")
 
         with monkeypatch.context() as patched:
-            patched.setattr("backend.telemetry.store.wal.os.fdatasync", full)
+            patched.setattr("backend.telemetry.store.layout.wal.os.fdatasync", full)
             answer = await desk.send(batch)
             assert (answer.status, answer.retry_after_s) == (503, 10)
         assert desk.written() == 0

@@ -10,7 +10,7 @@ import pytest
 
 from backend.telemetry import JobRef, TelemetryUnusable
 from backend.telemetry.store import Batch, Block, JobFacts, Keeping, Recovered, Store, StoreBusy, StoreReader
-from backend.telemetry.store.wal import wal_numbers, wal_path
+from backend.telemetry.store.layout.wal import wal_numbers, wal_path
 from tests.unit.telemetry_kit import CLUSTER, NOW_S, TelemetrySite, ramp, square
 
 DAY_S = 86400.0

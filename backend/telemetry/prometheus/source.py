@@ -23,10 +23,10 @@ from backend.telemetry.catalogue import BY_NAME, METRICS
 from backend.telemetry.model import Device, JobRef, Resolution, Series, Spark, TelemetryState, TelemetryUnusable
 from backend.telemetry.prometheus.api import Api, quoted
 from backend.telemetry.store import Chunk, Tally, footprint_table
-from backend.telemetry.store.archive import step_for
-from backend.telemetry.store.attempts import EARLY_S, LATE_S
-from backend.telemetry.store.chunks import Key, device_order
-from backend.telemetry.store.sparks import spark_of
+from backend.telemetry.store.layout.chunks import Key, device_order
+from backend.telemetry.store.memory.attempts import EARLY_S, LATE_S
+from backend.telemetry.store.reading.sparks import spark_of
+from backend.telemetry.store.writing.archive import step_for
 
 PREFIX = "carme_job_"
 FOOTPRINT_POINTS = 400

@@ -7,9 +7,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from backend.telemetry.store import manifest as manifests
-from backend.telemetry.store.chunks import Chunk
-from backend.telemetry.store.live import Live
+from backend.telemetry.store.layout import manifest as manifests
+from backend.telemetry.store.layout.chunks import Chunk
+from backend.telemetry.store.memory.live import Live
 
 
 class Recovered:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from backend.telemetry.model import FOOTPRINTS
-from backend.telemetry.store.manifest import File, naming
+from backend.telemetry.store.layout.manifest import File, naming
 
 GROUP_ROWS = 4096
 _SORT = [("job_id", "ascending"), ("cluster", "ascending"), ("start_s", "ascending")]

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from itertools import groupby
 
 from backend.telemetry.catalogue import BY_NAME
-from backend.telemetry.store.chunks import Chunk, merged
-from backend.telemetry.store.files import Files
-from backend.telemetry.store.gathering import newer
-from backend.telemetry.store.manifest import File, Manifest, Tier
+from backend.telemetry.store.layout.chunks import Chunk, merged
+from backend.telemetry.store.layout.files import Files
+from backend.telemetry.store.layout.manifest import File, Manifest, Tier
+from backend.telemetry.store.reading.gathering import newer
 
 # Files of a level become one when this span of time, by when they were sealed, is over.
 SPANS_S: dict[Tier, tuple[float, ...]] = {"raw": (3600.0, 6 * 3600.0), "minute": (3600.0, 24 * 3600.0)}

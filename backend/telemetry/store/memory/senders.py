@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from backend.telemetry.store.wal import Batch
+from backend.telemetry.store.layout.wal import Batch
 
 WINDOW = 4096  # batches that may be missing below the newest and still come: at 30 s each, more than a day
 BOOTS = 1000  # earlier processes of one sender that are remembered, so that what they sent can't be sent again

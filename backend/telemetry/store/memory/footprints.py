@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from backend.telemetry.catalogue import IDLE_GPU_PERCENT
-from backend.telemetry.store.chunks import Chunk, Times, device_order
+from backend.telemetry.store.layout.chunks import Chunk, Times, device_order
 
 USUAL_S = 10.0  # what a sample stands for when it is the only one
 SPARK_POINTS = 32

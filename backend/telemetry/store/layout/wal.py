@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from backend.telemetry.catalogue import BY_NAME
-from backend.telemetry.store.chunks import Matrix, Times
-from backend.telemetry.store.manifest import naming, sync_folder
+from backend.telemetry.store.layout.chunks import Matrix, Times
+from backend.telemetry.store.layout.manifest import naming, sync_folder
 
 BATCH, JOBS = b"B", b"J"
 _FRAME = struct.Struct("<II")

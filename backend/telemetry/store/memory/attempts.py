@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from backend.telemetry.footprints import Tally
-from backend.telemetry.store.chunks import Chunk
-from backend.telemetry.store.wal import JobFacts
+from backend.telemetry.store.layout.chunks import Chunk
+from backend.telemetry.store.layout.wal import JobFacts
+from backend.telemetry.store.memory.footprints import Tally
 
 EARLY_S = 60.0  # an agent may measure before the scheduler's second of the start, by clocks that differ a little
 

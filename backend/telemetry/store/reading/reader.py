@@ -23,17 +23,17 @@ from backend.telemetry.model import (
     TelemetryState,
     TelemetryUnusable,
 )
-from backend.telemetry.store import manifest as manifests
-from backend.telemetry.store.archive import step_for
-from backend.telemetry.store.attempts import EARLY_S, LATE_S
-from backend.telemetry.store.chunks import Chunk, binned, device_order
-from backend.telemetry.store.files import Files
-from backend.telemetry.store.footprint_files import newest_rows, read_footprints
-from backend.telemetry.store.gathering import MINUTE_S, Wanted, gather, overlapping, spacing_s
-from backend.telemetry.store.live import footprint_table
-from backend.telemetry.store.manifest import Manifest
-from backend.telemetry.store.sparks import spark_of
-from backend.telemetry.store.wal import wal_numbers, wal_path
+from backend.telemetry.store.layout import manifest as manifests
+from backend.telemetry.store.layout.chunks import Chunk, binned, device_order
+from backend.telemetry.store.layout.files import Files
+from backend.telemetry.store.layout.footprint_files import newest_rows, read_footprints
+from backend.telemetry.store.layout.manifest import Manifest
+from backend.telemetry.store.layout.wal import wal_numbers, wal_path
+from backend.telemetry.store.memory.attempts import EARLY_S, LATE_S
+from backend.telemetry.store.memory.live import footprint_table
+from backend.telemetry.store.reading.gathering import MINUTE_S, Wanted, gather, overlapping, spacing_s
+from backend.telemetry.store.reading.sparks import spark_of
+from backend.telemetry.store.writing.archive import step_for
 
 RUNNING_S = 600  # a job that sent within this time runs
 

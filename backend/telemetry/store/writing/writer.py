@@ -12,14 +12,14 @@ from threading import Lock
 from typing import Any
 
 from backend.telemetry.model import TelemetryUnusable
-from backend.telemetry.store import files
-from backend.telemetry.store import manifest as manifests
-from backend.telemetry.store.chunks import Chunk, binned
-from backend.telemetry.store.files import Files
-from backend.telemetry.store.live import Head, Live, as_chunks
-from backend.telemetry.store.manifest import File, Manifest, naming
-from backend.telemetry.store.senders import Verdict
-from backend.telemetry.store.wal import JobFacts, Record, WalWriter, state_of, wal_numbers, wal_path
+from backend.telemetry.store.layout import files
+from backend.telemetry.store.layout import manifest as manifests
+from backend.telemetry.store.layout.chunks import Chunk, binned
+from backend.telemetry.store.layout.files import Files
+from backend.telemetry.store.layout.manifest import File, Manifest, naming
+from backend.telemetry.store.layout.wal import JobFacts, Record, WalWriter, state_of, wal_numbers, wal_path
+from backend.telemetry.store.memory.live import Head, Live, as_chunks
+from backend.telemetry.store.memory.senders import Verdict
 
 LOCK = "writer.lock"
 MINUTE_S = 60.0

@@ -22,8 +22,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from backend.telemetry.catalogue import BY_NAME
-from backend.telemetry.store.chunks import Chunk, Key, Matrix, rounded
-from backend.telemetry.store.manifest import File, Tier, naming
+from backend.telemetry.store.layout.chunks import Chunk, Key, Matrix, rounded
+from backend.telemetry.store.layout.manifest import File, Tier, naming
 
 KEYS = ("cluster", "job_id", "node", "device", "model", "metrics")
 GROUP_VALUES = 1 << 20  # values of a row group: what one question of a job must decode of others' at most

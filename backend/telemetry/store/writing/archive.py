@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from backend.telemetry.store.attempts import EARLY_S, LATE_S, Attempt
-from backend.telemetry.store.chunks import Chunk, binned
-from backend.telemetry.store.files import Files
-from backend.telemetry.store.gathering import Wanted, gather
-from backend.telemetry.store.manifest import Manifest
+from backend.telemetry.store.layout.chunks import Chunk, binned
+from backend.telemetry.store.layout.files import Files
+from backend.telemetry.store.layout.manifest import Manifest
+from backend.telemetry.store.memory.attempts import EARLY_S, LATE_S, Attempt
+from backend.telemetry.store.reading.gathering import Wanted, gather
 
 SETTLED_S = 60.0  # after its end a job's last samples are on their way
 LEAST_POINTS = 16  # of each series, however many there are

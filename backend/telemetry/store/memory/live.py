@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from backend.telemetry.model import FOOTPRINTS, TelemetryUnusable
-from backend.telemetry.store.attempts import Attempt, Attempts
-from backend.telemetry.store.chunks import Chunk, Key, merged
-from backend.telemetry.store.manifest import Manifest, naming
-from backend.telemetry.store.senders import Clock, Sender
-from backend.telemetry.store.wal import Batch, Block, JobFacts, Record, facts_of, replay, wal_numbers
+from backend.telemetry.store.layout.chunks import Chunk, Key, merged
+from backend.telemetry.store.layout.manifest import Manifest, naming
+from backend.telemetry.store.layout.wal import Batch, Block, JobFacts, Record, facts_of, replay, wal_numbers
+from backend.telemetry.store.memory.attempts import Attempt, Attempts
+from backend.telemetry.store.memory.senders import Clock, Sender
 
 SIBLING_S = 120  # a job whose own agent has sent within this time is not measured by the node service as well
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from backend.telemetry.store import compaction, files
-from backend.telemetry.store.archive import by_day, series_of, to_archive
-from backend.telemetry.store.chunks import Chunk
-from backend.telemetry.store.footprint_files import newest_rows, read_footprints, write_footprints
-from backend.telemetry.store.live import footprint_table
-from backend.telemetry.store.manifest import File, Manifest, sweep
-from backend.telemetry.store.writer import MINUTE_S, Store
+from backend.telemetry.store.layout import files
+from backend.telemetry.store.layout.chunks import Chunk
+from backend.telemetry.store.layout.footprint_files import newest_rows, read_footprints, write_footprints
+from backend.telemetry.store.layout.manifest import File, Manifest, sweep
+from backend.telemetry.store.memory.live import footprint_table
+from backend.telemetry.store.writing import compaction
+from backend.telemetry.store.writing.archive import by_day, series_of, to_archive
+from backend.telemetry.store.writing.writer import MINUTE_S, Store
 
 DAY_S = 86400.0
 CARRIED = 9  # the level of minutes kept beyond their time, for jobs that still run

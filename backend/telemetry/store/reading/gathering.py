@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from backend.telemetry.store.chunks import Chunk, Key, binned, merged
-from backend.telemetry.store.files import Files
-from backend.telemetry.store.manifest import File, Manifest
+from backend.telemetry.store.layout.chunks import Chunk, Key, binned, merged
+from backend.telemetry.store.layout.files import Files
+from backend.telemetry.store.layout.manifest import File, Manifest
 
 MINUTE_S = 60.0
 

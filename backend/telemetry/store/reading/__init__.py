@@ -1,0 +1,1 @@
+"""Those that read: questions of pages, answered from files and memory."""

@@ -1,0 +1,1 @@
+"""The one that writes: sealing, archiving, putting files together, removing what is too old."""
