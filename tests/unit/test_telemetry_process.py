@@ -13,9 +13,12 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from app.rest.table import PREFIX
+from backend.agent.telemetry.push import Door, Pusher
+from backend.agent.telemetry.series import Row as Measured
 from backend.sessions.life.rows import Row
 from backend.sessions.life.submission import secret_purpose
 from backend.store import Database, SecretBox
@@ -230,3 +233,42 @@ def everything(data_dir: Path, jobs: Iterable[int]) -> dict[int, list[float]]:
     """Each job's samples, as they are on disk."""
     log = Recovered(data_dir / "telemetry")
     return {job_id: [float(v) for chunk in log.chunks(CLUSTER, job_id) for v in chunk.means[0]] for job_id in jobs}
+
+
+async def test_after_ten_minutes_without_the_process_an_agents_curve_has_no_gap(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.rest.agent.AWAY_RETRY_S", 1)
+    publish_jobs(house.settings.instance.data_dir, {7: "n1"})
+    agent = add_session(house.settings)
+    clock = [0.0]
+    pusher = Pusher(
+        Door(house.url, agent.sender, agent.key), "n1", lambda _: None, clock=lambda: clock[0]
+    )
+    rows = 0
+
+    def sample_for(seconds: int) -> None:
+        nonlocal rows
+        for _ in range(0, seconds, 10):
+            clock[0] += 10
+            pusher.add([Measured(7, "", "", pusher.now_s(), {"cpu_cores": float(rows)})], fresh=False)
+            rows += 1
+
+    async def kept(count: int) -> list[float]:
+        while len(found := everything(house.settings.instance.data_dir, [7])[7]) < count:
+            await asyncio.sleep(0.05)
+        return found
+
+    pusher.start()
+    async with process(house.settings):
+        sample_for(120)
+        await kept(rows - 3)  # from now on three go out together
+    sample_for(600)
+    async with process(house.settings):
+        sample_for(60)
+        await asyncio.to_thread(pusher.close, 60.0)
+        found = await kept(rows)
+    assert found == [float(value) for value in range(rows)]
+    log = Recovered(house.settings.instance.data_dir / "telemetry")
+    (chunk,) = log.chunks(CLUSTER, 7)
+    assert set(np.diff(chunk.times_s).round(1)) == {10.0}
