@@ -167,7 +167,7 @@ function content(app, own) {
       h("section", {class: "block", "aria-label": "Belongs to"}, h("div", {class: "block-head"}, h("h2", {}, "Belongs to")), belongs(app, job))),
     own.curves ? h("div", {class: "curve-groups", key: "charts"}, measuredHead(app, own), charts(app, own)) : skeleton(6),
     job.may_read ? papers(app, own, which(app.route.query)) : null,
-    h("p", {class: "hint", key: "more"}, `Its steps are kept by Slurm alone: `, h("code", {}, `sacct -j ${job.label.replace(/\[.*/, "")} --format=JobID,JobName,State,Elapsed,MaxRSS,TotalCPU`)),
+    job.scheduler === "slurm" && job.start_s && job.state !== "PENDING" ? h("p", {class: "hint", key: "more"}, `Its steps are kept by Slurm alone: `, h("code", {}, `sacct -j ${job.label.replace(/\[.*/, "")} --format=JobID,JobName,State,Elapsed,MaxRSS,TotalCPU`)) : null,
   ]
 }
 

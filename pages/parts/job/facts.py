@@ -84,7 +84,7 @@ def used(record: Record) -> Message:
     if record.live is not None and record.live["state"] == "PENDING":
         return found
     if record.live is not None and not record.over:
-        found["why"] = "Slurm counts what was used when the job’s steps end."
+        found["why"] = "What was used is counted when the job’s steps end."
     elif row is None:
         found["why"] = record.problem or "It is not in the accounts yet: that takes a minute."
     else:
