@@ -16,9 +16,13 @@ from pathlib import Path
 
 import pyotp
 
+from backend.agent.telemetry.batch import node_key
 from tests.harness import Cluster, images
 from tests.harness.console import Console
 from tests.harness.errors import HarnessError
+from tests.harness.gpu_life import GpuLife
+from tests.harness.nodes import start_node_service
+from tests.harness.slurm import NODES
 
 FOLDER = Path("/var/tmp/carme-demo")
 SECRETS = FOLDER / "factors.json"
@@ -38,6 +42,14 @@ def print_code(name: str) -> int:
         return 1
     print(f"{pyotp.TOTP(secret).now()}   (for {30 - int(time.time()) % 30} s more)")
     return 0
+
+
+def measure_all_jobs(cluster: Cluster, console: Console) -> None:
+    """The node service on every node, so that plain jobs have curves as sessions do."""
+    console.cli("agent", "node-key", NODES[0].name)  # makes the master key where there is none
+    master = (console.data_dir / "telemetry-node.key").read_text().strip()
+    for node in NODES:
+        start_node_service(cluster, node.name, console=console.url, key=node_key(master, node.name))
 
 
 def run() -> int:
@@ -63,7 +75,10 @@ def run() -> int:
                 },
             },
         )
+        life = GpuLife(cluster)
+        life.start()
         try:
+            measure_all_jobs(cluster, console)
             factors = {name: console.enrol(name) for name in cluster.people}
             SECRETS.touch(mode=0o600)
             SECRETS.write_text(json.dumps(factors))
@@ -78,6 +93,7 @@ def run() -> int:
                     print(f"The console ended by itself. Its log ends:\n{console.log[-3000:]}", file=sys.stderr)
                     return 1
         finally:
+            life.end()
             console.stop()
     shutil.rmtree(FOLDER, ignore_errors=True)
     return 0

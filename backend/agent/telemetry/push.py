@@ -38,6 +38,8 @@ BACKOFF_S = (0.5, 30.0)
 REFUSED_S = (5.0, 120.0)
 """First and longest waits; the console is away, or it doesn't know the job yet."""
 RETRY_AFTER_MOST_S = 300.0
+YOUNG_JOB_TRIES = 4
+"""A job may be younger than the console's newest look: what it answers then is no news."""
 
 
 def boot_clock_s() -> float:
@@ -173,7 +175,7 @@ class Pusher:
 
     def _run(self) -> None:
         wait_s = 0.0
-        away_s, refused_s = BACKOFF_S[0], REFUSED_S[0]
+        away_s, refused_s, busy = BACKOFF_S[0], REFUSED_S[0], 0
         while not self._over.is_set():
             with self._changed:
                 self._changed.wait_for(self._may_go_on(wait_s), wait_s or None)
@@ -188,7 +190,7 @@ class Pusher:
                 wait_s, away_s = _jittered(away_s), min(away_s * 2, BACKOFF_S[1])
                 self._note(f"telemetry: the console can't be reached, keeping samples: {why}")
             elif answer.status == 204:
-                away_s, refused_s = BACKOFF_S[0], REFUSED_S[0]
+                away_s, refused_s, busy = BACKOFF_S[0], REFUSED_S[0], 0
                 self._taken(sealed)
                 self._note("")
             elif answer.status == 410 and why == "over":
@@ -199,11 +201,12 @@ class Pusher:
             elif answer.status == 429 or answer.status >= 500:
                 asked_s = answer.retry_after_s
                 wait_s = _jittered(away_s) if asked_s is None else asked_s + _jittered(BACKOFF_S[0])
-                away_s = min(away_s * 2, BACKOFF_S[1])
-                self._note(f"telemetry: the console answers {answer.status}, keeping samples")
+                away_s, busy = min(away_s * 2, BACKOFF_S[1]), busy + 1
+                if busy > YOUNG_JOB_TRIES:
+                    self._note(f"telemetry: the console answers {answer.status}, keeping samples")
             else:
                 wait_s, refused_s = _jittered(refused_s), min(refused_s * 2, REFUSED_S[1])
-                if refused_s > 4 * REFUSED_S[0]:  # a job may be younger than the console's newest look
+                if refused_s > 4 * REFUSED_S[0]:
                     self._note(f"telemetry: the console answers {answer.status}, keeping samples")
             if self._closing and wait_s:
                 break
