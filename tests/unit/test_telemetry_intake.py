@@ -199,8 +199,10 @@ async def test_a_full_disk_is_said_and_acknowledges_nothing(tmp_path: Path, monk
             patched.setattr("backend.telemetry.store.layout.wal.os.fdatasync", full)
             answer = await desk.send(batch)
             assert (answer.status, answer.retry_after_s) == (503, 10)
+        assert "No space left" in (desk.taking.trouble or ("", 0))[0]
         assert desk.written() == 0
         assert (await desk.send(batch)).status == 204
+        assert desk.taking.trouble is None
         assert desk.written() == 1
 
 

@@ -22,6 +22,7 @@ log = logging.getLogger("carme.telemetry")
 
 FOLLOW_EVERY_S = 10.0
 MAINTAIN_EVERY_S = 600.0
+FIRST_S = 60.0  # after the start: a process that is started again and again must get to it too
 MOST_UNSEALED = 8_000_000  # samples in memory after which they are put into files at once
 SILENT_S = 1800.0  # a job that is not in the snapshot and sends nothing any more is over
 CORRECT_EVERY_S = 3600.0
@@ -57,7 +58,8 @@ class Housekeeper:
         self._thread.join(grace_s)
 
     def _run(self) -> None:
-        maintained = corrected = time.monotonic()
+        corrected = time.monotonic()
+        maintained = corrected - MAINTAIN_EVERY_S + FIRST_S
         while not self._stop.wait(FOLLOW_EVERY_S):
             due = time.monotonic() - maintained > MAINTAIN_EVERY_S or self._store.unsealed > MOST_UNSEALED
             try:

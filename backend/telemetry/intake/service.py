@@ -82,7 +82,7 @@ class Service:
         return _ipc(footprint_table(self._store.footprints(cluster, jobs)))
 
     def _state(self) -> dict[str, Any]:
-        trouble = self._housekeeper.trouble
+        trouble = self._taking.trouble or self._housekeeper.trouble
         return {
             "newest_s": self._store.newest_s,
             "error": trouble and trouble[0],

@@ -50,6 +50,7 @@ class Taking:
         self._said: set[tuple[str, str]] = set()
         self._writing: dict[tuple[str, str, str, int], asyncio.Task[None]] = {}
         self.batches = self.values = self.refused = 0
+        self.trouble: tuple[str, float] | None = None  # why nothing can be written, and since when
 
     async def take(self, sender: str, mac: str, body: bytes) -> Taken:
         """One batch. Raises nothing that is the sender's fault."""
@@ -77,7 +78,9 @@ class Taking:
             return self._refuse(sender, error.status, str(error))
         if isinstance(error, BadBatch):
             return self._refuse(sender, 413 if isinstance(error, TooLarge) else 400, str(error))
-        self._say("", f"samples are turned away: {error}")
+        if self.trouble is None:
+            log.error("samples are turned away: %s", error)
+        self.trouble = (f"Samples can't be kept: {error}", self.trouble[1] if self.trouble else self._now())
         return Taken(503, _detail("the console can't keep samples now"), RETRY_S)
 
     async def _who(self, sender: str) -> tuple[Known | None, str | None]:
@@ -117,6 +120,9 @@ class Taking:
             await asyncio.shield(writing)
         finally:
             self._writing.pop(name, None)
+        if self.trouble is not None:
+            self.trouble = None
+            log.warning("samples are taken again")
         self.batches += 1
         self.values += sent.values
         return Taken(204)
@@ -151,7 +157,7 @@ class Taking:
         if len(self._said) > SAID_MOST:
             self._said.clear()
         self._said.add((sender, what))
-        log.warning("%s %s", sender or "telemetry:", what)
+        log.warning("%s %s", sender, what)
 
 
 def _detail(why: str) -> bytes:

@@ -15,7 +15,10 @@ from backend.telemetry.store.layout.manifest import File, Manifest, Tier
 from backend.telemetry.store.reading.gathering import newer
 
 # Files of a level become one when this span of time, by when they were sealed, is over.
-SPANS_S: dict[Tier, tuple[float, ...]] = {"raw": (3600.0, 6 * 3600.0), "minute": (3600.0, 24 * 3600.0)}
+SPANS_S: dict[Tier, tuple[float, ...]] = {
+    "raw": (3600.0, 6 * 3600.0),
+    "minute": (3600.0, 6 * 3600.0, 24 * 3600.0),
+}
 FANOUT = 8  # files of ended jobs of one month and size become one of the next size
 LARGEST_BYTES = 1 << 30
 
