@@ -57,6 +57,34 @@ def measure(gpus: str, env: dict[str, str]) -> dict[str, float]:
     return found
 
 
+def service(env: dict[str, str], folder: Path) -> dict[str, float]:
+    """The same of the whole node service, which also sends: CPU seconds a look, and the memory at the end in KiB."""
+    from backend.agent.telemetry.batch import node_key
+    from backend.sessions.job import agent_zipapp
+    from tests.unit.push_kit import receiver
+
+    packed, key = folder / "agent.pyz", folder / "key"
+    packed.write_bytes(agent_zipapp())
+    key.touch(mode=0o600)
+    key.write_text(node_key("m", "n1"))
+    with receiver() as door:
+        door.keys["node:n1"] = key.read_text()
+        command = [sys.executable, "-I", str(packed), "node", "--node", "n1", "--console", door.url]
+        process = subprocess.Popen(
+            [*command, "--key-file", str(key), "--every", str(EVERY_S)], env=env, stdout=subprocess.DEVNULL
+        )
+        try:
+            time.sleep(5)  # what the first looks cost is left out
+            before, began = _cpu_s(process.pid), time.monotonic()
+            time.sleep(EVERY_S * COUNT)
+            used = (_cpu_s(process.pid) - before) / ((time.monotonic() - began) / EVERY_S)
+            lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
+        finally:
+            process.terminate()
+            process.wait()
+    return {"cpu_s": used, **{line.split(":")[0]: float(line.split()[1]) for line in lines}}
+
+
 def smi_cpu_s() -> float:
     """CPU seconds nvidia-smi takes for each line it prints at this pace."""
     asked = [f"--query-gpu={QUERY}", "--format=csv", "-lms", str(round(EVERY_S * 1000))]
@@ -90,6 +118,7 @@ def figures() -> Iterator[Figure]:
             folder = Path(until_end.enter_context(tempfile.TemporaryDirectory(prefix="carme-bench-")))
             env |= {"LD_LIBRARY_PATH": str(nvml.build(folder)), "NVML_SHIM_GPUS": str(PRETEND_GPUS)}
         found, bare = measure("all", env), measure("none", env)
+        sending = service(env, Path(until_end.enter_context(tempfile.TemporaryDirectory(prefix="carme-bench-"))))
     gpus = int(found["gpus"])
     kind = f"{gpus} {'pretend ' if smi is None else ''}GPU{'' if gpus == 1 else 's'}"
     percent = 100 / AGENT_EVERY_S
@@ -102,6 +131,9 @@ def figures() -> Iterator[Figure]:
     yield Figure("sampler_rss_mb", found["Rss"] / 1024, "MB", "<= 35", kind)
     yield Figure("sampler_pss_mb", found["Pss"] / 1024, "MB", "", kind)
     yield Figure("sampler_rss_mb_without_gpus", bare["Rss"] / 1024, "MB", "", "node and jobs")
+    yield Figure("node_service_cpu_percent", sending["cpu_s"] * percent, "%", "<= 0.3", f"sends, every 10 s, {kind}")
+    yield Figure("node_service_rss_mb", sending["Rss"] / 1024, "MB", "<= 35", kind)
+    yield Figure("node_service_pss_mb", sending["Pss"] / 1024, "MB", "", kind)
     if smi:
         yield Figure("nvidia_smi_loop_cpu_percent", smi_cpu_s() * percent, "%", "", f"-lms, {kind}")
         yield Figure("nvidia_smi_each_cpu_percent", smi_once_cpu_s() * percent, "%", "", f"started each time, {kind}")
