@@ -67,7 +67,11 @@ class Serve:
         return found
 
     def role(self, name: str) -> psutil.Process | None:
-        return next((each for each in self.mine() if name in each.cmdline() and "--as-process" in each.cmdline()), None)
+        for each in self.mine():
+            with contextlib.suppress(psutil.NoSuchProcess):  # it may end between two looks
+                if {name, "--as-process"} <= set(each.cmdline()):
+                    return each
+        return None
 
     def ask(self, **request: Any) -> dict[str, Any] | None:
         try:

@@ -6,20 +6,28 @@ import time
 
 from app.cli.checks.finding import Outcome, bad, doubtful, good
 from backend.telemetry import open_telemetry
+from backend.telemetry.intake import ProcessAway, ask_blocking, socket_path
 from config import Settings
 
 LATE_S = 600
+ANSWER_S = 10.0
 
 
 def check_telemetry(settings: Settings) -> Outcome:
     """Readable, its process up, and how much there is."""
+    embedded = settings.telemetry.source == "embedded"
+    try:
+        if embedded:
+            ask_blocking(socket_path(settings.instance.data_dir), {"do": "state"}, ANSWER_S)
+    except ProcessAway as away:
+        return doubtful(str(away), "What jobs do is not taken in meanwhile; their agents keep an hour of it.")
     state = open_telemetry(settings).state
-    where = settings.telemetry.prometheus_url if settings.telemetry.source == "prometheus" else "in the data folder"
+    where = "in the data folder" if embedded else settings.telemetry.prometheus_url
     if state.error:
-        started = "Start the telemetry process (`carme serve`) and look at its log."
+        own = "Look at the telemetry process's log; docs/telemetry.md says what the files are."
         asked = "Check telemetry.prometheus_url and telemetry.prometheus_token_file."
-        return bad(f"{where}: {state.error}", asked if settings.telemetry.source == "prometheus" else started)
-    size = f"{where}, {state.size_bytes / 2**20:.1f} MB"
+        return bad(f"{where}: {state.error}", own if embedded else asked)
+    size = f"{where}, {state.size_bytes / 2**20:.1f} MB" if embedded else where
     if state.as_of_s is None:
         return good(f"{size}, nothing was sent yet")
     age_s = time.time() - state.as_of_s
