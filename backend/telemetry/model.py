@@ -144,7 +144,8 @@ class Telemetry(Protocol):
     ) -> tuple[Series, ...]:
         """The points of every device within [since, until) (None: the job's own), at most `points` a series.
 
-        Bins are aligned to multiples of their step, so that later calls append to earlier ones.
+        "auto" makes no bins that are narrower than the usual distance of two samples, "raw" does. Bins are aligned to
+        multiples of their step, so that later calls append to earlier ones.
         """
 
     def sparks(self, jobs: Sequence[JobRef], points: int = 32) -> dict[JobRef, Spark]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -50,6 +51,15 @@ def test_bins_are_aligned_and_hold_the_extremes(site: TelemetrySite) -> None:
     assert all(low <= mean <= high for low, mean, high in zip(one.lows, one.means, one.highs, strict=True))
     assert one.highs[-1] == pytest.approx(7200, rel=1e-3)
     assert len(one.times_s) <= 60
+
+
+def test_no_bin_is_narrower_than_the_samples_are_apart(site: TelemetrySite) -> None:
+    job = site.job(7, hours=0.02)  # seven looks, ten seconds apart
+    (one,) = site.telemetry.series(job, ["cpu_cores"])
+    assert one.step_s == 10
+    assert {later - before for before, later in itertools.pairwise(one.times_s)} == {10}
+    (raw,) = site.telemetry.series(job, ["cpu_cores"], resolution="raw")
+    assert raw.step_s < 10
 
 
 def test_a_stretch_without_samples_has_no_point(site: TelemetrySite) -> None:
@@ -132,7 +142,8 @@ def test_a_clock_that_is_off_is_corrected(site: TelemetrySite) -> None:
 def test_a_first_batch_that_waited_for_ten_minutes_does_not_look_like_a_wrong_clock(site: TelemetrySite) -> None:
     waited = batch(1, t=NOW_S - 610, sent_s=NOW_S - 600, mono_s=0.0)
     site.store.append([waited, batch(2, t=NOW_S - 5, mono_s=600.0)])
-    (one,) = site.telemetry.series(JobRef(CLUSTER, 7, int(NOW_S - 700)), ["cpu_cores"], points=5000)
+    job = JobRef(CLUSTER, 7, int(NOW_S - 700))
+    (one,) = site.telemetry.series(job, ["cpu_cores"], points=5000, resolution="raw")
     assert one.times_s == (NOW_S - 610, NOW_S - 5)
 
 

@@ -45,7 +45,10 @@ export function extended(line, more) {
 /** The value at a time, NaN where there is none within a step of it. */
 export function at(line, t) {
   const i = Math.floor((t - line.t0) / line.step + 1e-6)
-  return i >= 0 && i < line.means.length ? line.means[i] : NaN
+  if (!(i >= 0 && i < line.means.length)) return NaN
+  // One empty point between two is a sample that came a moment late, as the drawn line has it.
+  if (Number.isNaN(line.means[i]) && !Number.isNaN(line.means[i + 1] ?? NaN)) return line.means[i - 1] ?? NaN
+  return line.means[i]
 }
 
 /** Mean, least and greatest of a line within [from, to]; null where nothing was measured. */

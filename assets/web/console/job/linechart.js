@@ -137,8 +137,9 @@ export class LineChart {
     pen.globalAlpha = 0.16
     this.stretches(line, (from, to) => {
       pen.beginPath()
-      for (let i = from; i < to; i += 1) pen.lineTo(this.x(line.t0 + (i + 0.5) * line.step), this.y(line.highs[i]))
-      for (let i = to - 1; i >= from; i -= 1) pen.lineTo(this.x(line.t0 + (i + 0.5) * line.step), this.y(line.lows[i]))
+      const there = measured(line, from, to)
+      for (const i of there) pen.lineTo(this.x(line.t0 + (i + 0.5) * line.step), this.y(line.highs[i]))
+      for (const i of there.reverse()) pen.lineTo(this.x(line.t0 + (i + 0.5) * line.step), this.y(line.lows[i]))
       pen.fill()
     })
     pen.globalAlpha = 1
@@ -159,14 +160,15 @@ export class LineChart {
         return
       }
       pen.beginPath()
-      for (let i = from; i < to; i += 1) pen.lineTo(this.x(line.t0 + (i + 0.5) * line.step), this.y(line.means[i]))
+      for (const i of measured(line, from, to)) pen.lineTo(this.x(line.t0 + (i + 0.5) * line.step), this.y(line.means[i]))
       pen.stroke()
     })
     pen.setLineDash([])
     pen.lineWidth = 1
   }
 
-  /** Each run of measured points that may be seen, as [from, to). */
+  /** Each run of measured points that may be seen, as [from, to). One empty point within it is no gap: a sample that
+      came a moment late fell into the next. */
   stretches(line, each) {
     const {from, to} = this.board.window
     const first = Math.max(0, Math.floor((from - line.t0) / line.step) - 1)
@@ -175,7 +177,7 @@ export class LineChart {
     for (let i = first; i <= last; i += 1) {
       const there = i < last && !Number.isNaN(line.means[i])
       if (there && begin < 0) begin = i
-      if (!there && begin >= 0) {
+      if (!there && begin >= 0 && !(i + 1 < last && !Number.isNaN(line.means[i + 1]))) {
         each(begin, i)
         begin = -1
       }
@@ -337,6 +339,13 @@ export function fitted(canvas, width, height) {
   const pen = canvas.getContext("2d")
   pen.setTransform(scale, 0, 0, scale, 0, 0)
   return pen
+}
+
+/** Which points of [from, to) were measured. */
+function measured(line, from, to) {
+  const there = []
+  for (let i = from; i < to; i += 1) if (!Number.isNaN(line.means[i])) there.push(i)
+  return there
 }
 
 function rule(pen, x0, y0, x1, y1) {

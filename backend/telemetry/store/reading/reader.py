@@ -35,6 +35,7 @@ from backend.telemetry.store.reading.gathering import MINUTE_S, Wanted, gather, 
 from backend.telemetry.store.reading.sparks import spark_of
 from backend.telemetry.store.writing.archive import step_for
 
+A_SAMPLE = 0.95  # samples come a little sooner or later than usual: bins of just their distance hold one, seldom none
 RUNNING_S = 600  # a job that sent within this time runs
 
 
@@ -141,6 +142,8 @@ class StoreReader:
         step_s = float(step_for(last_s - first_s, points))
         if resolution == "minute":
             step_s = max(step_s, MINUTE_S)
+        elif resolution == "auto":
+            step_s = max(step_s, self._least_step(job))
         fine = resolution == "raw" or step_s < MINUTE_S
         wanted = Wanted(
             job.cluster, job.job_id, first_s, last_s, known, None if nodes is None else set(nodes), fine
@@ -149,6 +152,11 @@ class StoreReader:
         chunks = gather(self._files, self._newest(), wanted, fresh)
         chunks.sort(key=lambda chunk: device_order(chunk.key.node, chunk.key.device))
         return tuple(series for chunk in chunks for series in _series(chunk, known, step_s))
+
+    def _least_step(self, job: JobRef) -> float:
+        """The step that holds about one sample: finer points would be samples with gaps between them."""
+        row = self._rows_of([job]).get(job)
+        return min(float(step_for(row["every_s"] * A_SAMPLE * 600, 601)), MINUTE_S) if row else 1.0
 
     def sparks(self, jobs: Sequence[JobRef], points: int = 32) -> dict[JobRef, Spark]:
         """A small line for each job that was measured."""
