@@ -234,6 +234,7 @@ class Telemetry:
     archive_points: Annotated[int, Between(500, 10**6)]
     node_key_file: Path
     prometheus_url: Annotated[str, Uri("http", "https")]
+    prometheus_every_s: Annotated[float, Between(1, 600)]
     prometheus_token_file: Path | None
     rules_file: Path | None
     prometheus_token: str = secret()

@@ -42,10 +42,11 @@ _NAMES = [metric.name for metric in METRICS if metric.kind in _KINDS]
 
 
 class PrometheusTelemetry:
-    """Safe in several threads; blocks."""
+    """Safe in several threads; blocks. `every_s`: how often the nodes are scraped."""
 
-    def __init__(self, api: Api, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, api: Api, *, every_s: float = 10.0, now: Callable[[], float] = time.time) -> None:
         self._api, self._now = api, now
+        self._least_steps = {"auto": step_for(every_s * 600, 601), "raw": 1, "minute": 60}
         self._lock = Lock()
         self._kept: OrderedDict[JobRef, dict[str, Any]] = OrderedDict()
         self._state: tuple[float, TelemetryState] | None = None
@@ -101,7 +102,7 @@ class PrometheusTelemetry:
         known = [name for name in dict.fromkeys(metrics) if name in BY_NAME]
         if last_s <= first_s or not known:
             return ()
-        step_s = float(max(step_for(last_s - first_s, points), 60 if resolution == "minute" else 1))
+        step_s = float(max(step_for(last_s - first_s, points), self._least_steps[resolution]))
         with ThreadPoolExecutor(AT_ONCE) as pool:
             asked = [pool.submit(self._bins, job, name, nodes, (first_s, last_s, step_s)) for name in known]
             found = [one for each in asked for one in each.result()]
