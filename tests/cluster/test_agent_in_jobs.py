@@ -102,7 +102,8 @@ def test_on_two_nodes_one_agent_serves_and_the_end_of_it_ends_the_job(
     assert {m["node"] for m in door.messages} == {message["node"]}
     batch_host = cluster.run(["squeue", "-h", "-j", job, "-o", "%B"]).stdout.strip()
     assert message["node"] == batch_host, output.read_text()
-    stand_bys = cluster.run(["pgrep", "-f", "-u", "ada", "python3 -I .*agent.pyz stand-by$"]).stdout.split()
+    command = "python3 -I .*agent.pyz stand-by .*session.json$"
+    stand_bys = cluster.run(["pgrep", "-f", "-u", "ada", command]).stdout.split()
     names = {cluster.run(["ps", "-o", "comm=", "-p", pid]).stdout.strip() for pid in stand_bys}
     assert names == {"srun", "python3"}
     nested = cluster.run(
