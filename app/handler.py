@@ -129,6 +129,8 @@ class RefusedHandler(ConsoleHandler):
 
     async def prepare(self) -> None:
         refusal = self.refusal
+        if refusal.closes:
+            self.set_header("Connection", "close")
         if refusal.location and self.visit.route.kind is Kind.PAGE:
             self.set_header("Cache-Control", "no-store")
             self.redirect(refusal.location, status=303 if self.request.method == "POST" else 302)

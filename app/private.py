@@ -45,6 +45,7 @@ from tornado.routing import PathMatches, Rule
 from tornado.web import HTTPError, RequestHandler
 
 from app.gate import Gate, NotFound, Refusal
+from app.gate.bodies import DRAINED_BYTES, MAX_BODY_BYTES, NO_LIMIT_BYTES, TooLong, declared_bytes
 from app.gate.guards import Guard, Kind, Route
 from app.gate.messages import why_not
 from app.gate.tokens import KEY, PageToken
@@ -190,7 +191,8 @@ class PageSocket(PanelSocket):  # type: ignore[misc]  # Panel has no types
 
 
 class _Guarded(HTTPMessageDelegate):
-    """Asks the gate when the headers are there, and for the request's token when the body is."""
+    """Asks the gate when the headers are there, and for the request's token when the body is. What is sent to who was
+    refused is thrown away as it comes."""
 
     def __init__(
         self,
@@ -206,12 +208,18 @@ class _Guarded(HTTPMessageDelegate):
         self._target = target
         self._match = match
         self._body = bytearray()
+        self._received_bytes = 0
+        self._answered = False
         self._inner: HTTPMessageDelegate | None = None
         self._streams = bool(getattr(target, "_stream_request_body", False))
         request.visit = visit  # type: ignore[attr-defined]
 
     async def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
+        self._request.connection.set_max_body_size(NO_LIMIT_BYTES)  # type: ignore[union-attr]  # it is measured here
+        declared = declared_bytes(headers)
         try:
+            if declared > MAX_BODY_BYTES:
+                raise TooLong(closes=declared > DRAINED_BYTES)
             await self._console.gate.admit(self._request, self._visit)
             if self._streams:
                 self._console.gate.check_token(self._request, self._visit, b"")
@@ -222,18 +230,35 @@ class _Guarded(HTTPMessageDelegate):
         ready = self._inner.headers_received(start_line, headers) if self._inner else None
         if ready is not None:
             await ready
+        if declared > DRAINED_BYTES:
+            self._answer()
 
     def _refuse(self, refusal: Refusal) -> None:
         self._streams = False
         self._target = None
+        self._body.clear()
         self._inner = self._console.get_handler_delegate(self._request, RefusedHandler, {"refusal": refusal})
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        if self._target is not None and not self._streams:
+        self._received_bytes += len(chunk)
+        if self._received_bytes > DRAINED_BYTES and not self._answered:
+            self._refuse(TooLong(closes=True))
+            self._answer()
+        elif self._received_bytes > MAX_BODY_BYTES and self._target is not None:
+            self._refuse(TooLong())
+        if self._target is None or self._inner is None:
+            return None
+        if not self._streams:
             self._body += chunk
-        return self._inner.data_received(chunk) if self._inner else None
+        return self._inner.data_received(chunk)
 
     def finish(self) -> None:
+        if not self._answered:
+            self._answer()
+
+    def _answer(self) -> None:
+        """Have the handler answer; a connection whose request was not read to its end is closed after that."""
+        self._answered = True
         if self._target is not None and not self._streams:
             try:
                 self._console.gate.check_token(self._request, self._visit, bytes(self._body))

@@ -35,7 +35,6 @@ from pages import PAGES, Page
 
 log = logging.getLogger("carme.web")
 
-MAX_BODY_BYTES = 1 << 20  # forms and JSON; files go through the sessions' apps
 BODY_TIMEOUT_S = 30.0  # else a stranger holds a connection for ever
 UNUSED_DOCUMENT_MS = 90_000  # long enough for a laptop to find its Wi-Fi again, at 1.4 MB a page
 THREADS = 8
@@ -93,9 +92,7 @@ class ConsoleServer:
         self.kicker = Kicker(self.tornado, services.identity)
         self.tornado.add_transform(SecurityHeaders)
         self.tornado.add_transform(Compression)
-        self.http = HTTPServer(
-            self.tornado, max_body_size=MAX_BODY_BYTES, body_timeout=BODY_TIMEOUT_S, idle_connection_timeout=120
-        )
+        self.http = HTTPServer(self.tornado, body_timeout=BODY_TIMEOUT_S, idle_connection_timeout=120)
         self.bokeh = BaseServer(IOLoop.current(), self.tornado, self.http)
 
     def _application(self, page: Page) -> object:

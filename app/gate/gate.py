@@ -41,12 +41,14 @@ FORM = "application/x-www-form-urlencoded"
 
 
 class Refusal(Exception):
-    """Why a request goes no further. `location`: where a page sends the person instead."""
+    """Why a request goes no further. `location`: where a page sends the person instead. `closes`: the connection is
+    closed after the answer."""
 
-    def __init__(self, status: int, words: str, location: str = "") -> None:
+    def __init__(self, status: int, words: str, location: str = "", *, closes: bool = False) -> None:
         super().__init__(words)
         self.status = status
         self.location = location
+        self.closes = closes
 
 
 class NotFound(Refusal):
