@@ -137,11 +137,11 @@ export const JOB_STATES = {
   COMPLETED: ["over", "✓", "Completed"],
   CANCELLED: ["over", "⊘", "Cancelled"],
   FAILED: ["bad", "✕", "Failed"],
-  TIMEOUT: ["bad", "⧖", "Time limit"],
+  TIMEOUT: ["bad", "◕", "Time limit"],
   NODE_FAIL: ["bad", "✕", "Node failed"],
   PREEMPTED: ["over", "⇥", "Preempted"],
   BOOT_FAIL: ["bad", "✕", "Boot failed"],
-  DEADLINE: ["bad", "⧖", "Deadline"],
+  DEADLINE: ["bad", "◕", "Deadline"],
   OUT_OF_MEMORY: ["bad", "✕", "Out of memory"],
 }
 // A node's look follows what it means for people: can it take work?
