@@ -141,6 +141,19 @@ def test_every_page_is_accessible_and_breaks_no_rule_of_its_policy(
     context.close()
 
 
+def test_a_message_over_the_page_is_in_a_landmark(context: BrowserContext, house: House) -> None:
+    page, complaints = visit(context, house, "/job")
+    page.get_by_label("Job number").fill("x")
+    page.get_by_role("button", name="Show", exact=True).click()
+    message = page.get_by_role("region", name="Messages").get_by_text("A job’s number is wanted")
+    expect(message).to_be_visible()
+    found = Axe().run(page).response["violations"]
+    assert [(v["id"], [n["html"][:200] for n in v["nodes"]]) for v in found] == []
+    if folder := os.environ.get("CARME_PICTURES"):
+        page.screenshot(path=f"{folder}/message.png")
+    assert complaints == []
+
+
 def test_names_are_text_and_run_nothing(context: BrowserContext, house: House) -> None:
     for place in ("/jobs?who=all", "/jobs?job=3", "/cluster?node=a7", "/sessions", "/"):
         page, _ = visit(context, house, place)

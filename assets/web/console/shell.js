@@ -23,7 +23,8 @@ export function shell(app, content) {
         lost(app), stale(app), parted(app), toldBanner(app), h("div", {class: "page-body", key: app.route.page}, content.body))),
     content.over || null,
     app.ui.dialog ? dialog(app, app.ui.dialog(app)) : null,
-    h("div", {class: "toasts", key: "toasts"}, app.ui.toasts.map((toast) =>
+    // A landmark, for who walks by them; what is said is read out by the line below.
+    !app.ui.toasts.length ? null : h("section", {class: "toasts", key: "toasts", "aria-label": "Messages"}, app.ui.toasts.map((toast) =>
       h("div", {class: `toast ${toast.tone}`, key: toast.id},
         h("span", {class: "glyph", "aria-hidden": "true"}, toast.tone === "bad" ? "✕" : toast.tone === "good" ? "✓" : "i"),
         h("span", {}, toast.text),
