@@ -55,6 +55,8 @@ class Spark:
     gpu_percent: tuple[float | None, ...]  # mean over its GPUs; empty without GPUs
     cpu_percent: tuple[float | None, ...]  # of its CPUs, all nodes together
     memory_percent: tuple[float | None, ...]  # of its limit; empty where it has none
+    last_s: float  # its newest sample: the line's last step may be far from over when a job falls silent
+    every_s: float  # usual distance of two samples
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,8 @@ def shown(spark: Spark) -> dict[str, Any]:
     return {
         "since_s": spark.since_s,
         "step_s": spark.step_s,
+        "last_s": int(spark.last_s),
+        "every_s": round(spark.every_s),
         "gpu": _whole(spark.gpu_percent),
         "cpu": _whole(spark.cpu_percent),
     }

@@ -6,6 +6,7 @@ import os
 import pwd
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -118,8 +119,9 @@ def test_a_running_sessions_lines_show_and_say_when_they_are_old(
 ) -> None:
     now = int(time.time())
     session_row(site.world, "s1", "olga", job_id=77, start_s=now - 640)
-    line = Spark(now - 640, 20, tuple(float(n) for n in range(32)), (50.0,) * 32, ())
-    site.telemetry.lines = {JobRef(CLUSTER, 77, now - 640): line}
+    job = JobRef(CLUSTER, 77, now - 640)
+    line = Spark(now - 640, 20, tuple(float(n) for n in range(32)), (50.0,) * 32, (), now + 600, 10)
+    site.telemetry.lines = {job: line}
     context = browser.new_context()
     enter(context, house, house.person("olga2", roles=("operator",)))
     with house.services.db.begin() as rows:
@@ -135,6 +137,10 @@ def test_a_running_sessions_lines_show_and_say_when_they_are_old(
     expect(page.get_by_text("Not measured since")).to_be_visible(timeout=30_000)
     site.telemetry.broken = ""
     expect(page.get_by_text("Not measured since")).to_have_count(0, timeout=30_000)
+    # Its agent fell silent a minute ago: no step of the line is over yet.
+    site.telemetry.lines = {job: replace(line, step_s=3600, last_s=time.time() - 61)}
+    expect(page.get_by_text("Not measured since")).to_be_visible(timeout=30_000)
+    expect(page.get_by_role("img", name="GPU: 16 % on average")).to_be_visible()
     context.close()
 
 

@@ -25,6 +25,7 @@ class Both:
         self.own = site.telemetry
         self.site = site
         self.prometheus = PrometheusTelemetry(Api(url), now=lambda: site.now_s)
+        self.later = PrometheusTelemetry(Api(url), every_s=15, now=lambda: site.now_s + 100)
 
 
 def filled(folder: Path, now_s: float) -> tuple[TelemetrySite, JobRef]:
@@ -89,6 +90,12 @@ def test_devices_and_footprints_are_the_same(both: Both) -> None:
     for name in ("cpu_cores_mean", "cpu_cores_p95", "gpu_percent_mean", "gpu_idle_s", "read_bytes", "gpu_power_mean_w"):
         assert theirs[name] == pytest.approx(ours[name], rel=0.03), name
     assert both.prometheus.sparks([both.job])[both.job].gpu_percent
+
+
+def test_a_line_tells_when_its_newest_value_was_scraped_not_how_long_it_is_shown(both: Both) -> None:
+    found = both.later.sparks([both.job])[both.job]
+    assert found.last_s == pytest.approx(both.own.sparks([both.job])[both.job].last_s, abs=0.01)
+    assert found.every_s == 15
 
 
 def test_a_job_nobody_measured_is_left_out(both: Both) -> None:

@@ -67,7 +67,7 @@ class Footprints:
         self._look()
         known = {(row["cluster"], row["job_id"], row["start_s"]) for row in self.table.to_pylist()}
         return {
-            job: Spark(job.start_s, 60, GPU_LINE, (50.0, 60.0, 70.0), (20.0, 20.0, 30.0))
+            job: Spark(job.start_s, 60, GPU_LINE, (50.0, 60.0, 70.0), (20.0, 20.0, 30.0), job.start_s + 180, 10)
             for job in jobs
             if (job.cluster, job.job_id, job.start_s) in known
         }

@@ -23,7 +23,7 @@ OTHER = JobRef("local", 8, 1000)
 
 
 def spark(gpu: tuple[float | None, ...] = (10.4, None, 72.6), cpu: tuple[float | None, ...] = (1, 2, 3)) -> Spark:
-    return Spark(since_s=1000, step_s=10, gpu_percent=gpu, cpu_percent=cpu, memory_percent=())
+    return Spark(1000, 10, gpu_percent=gpu, cpu_percent=cpu, memory_percent=(), last_s=1024.5, every_s=10.0)
 
 
 class Clock:
@@ -129,6 +129,11 @@ def test_a_fault_of_ours_is_logged_once_and_told(
 def test_a_line_is_sent_in_whole_percents_with_gaps() -> None:
     found = shown(spark(gpu=(10.4, None, 130.0), cpu=()))
     assert (found["gpu"], found["cpu"]) == ([10, None, 100], [])
+
+
+def test_a_line_tells_its_newest_sample_and_how_far_samples_are_apart() -> None:
+    found = shown(spark())
+    assert (found["last_s"], found["every_s"]) == (1024, 10)
 
 
 def test_a_point_that_is_no_number_is_a_gap() -> None:

@@ -241,6 +241,14 @@ def test_put_together_files_say_the_same(site: TelemetrySite) -> None:
     assert len([file for file in site.store.manifest.files if file.tier == "raw"]) < 8
 
 
+def test_a_long_jobs_line_tells_its_newest_sample_to_the_second(site: TelemetrySite) -> None:
+    job = site.job(7, hours=3)
+    site.now_s += 300
+    spark = site.telemetry.sparks([job])[job]
+    assert spark.step_s > 300
+    assert (spark.last_s, spark.every_s) == (NOW_S, 10)
+
+
 def test_running_names_who_sent_lately(site: TelemetrySite) -> None:
     site.job(7, hours=1)
     site.job(8, hours=1, ended_ago_s=60)

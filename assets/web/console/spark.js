@@ -5,7 +5,9 @@ import {now, span, when} from "./format.js"
 const WIDTH = 96
 const HEIGHT = 22
 const EDGE = 1.5 // so that a full line is not cut in half
-const OLD_S = 120
+// What is sent every half a minute is never this old; where samples are further apart, as old as a few of them.
+const OLD_S = 60
+const OLD_SAMPLES = 3
 
 /** The path of points from 0 to 100; a stretch without samples is a gap, a lone point a dot. */
 export function path(points, width = WIDTH, height = HEIGHT) {
@@ -21,26 +23,21 @@ export function path(points, width = WIDTH, height = HEIGHT) {
   return text
 }
 
-/** The newest value and until when it counts, or null where nothing was measured. */
-function newest(points, line) {
-  for (let index = points.length - 1; index >= 0; index -= 1) {
-    if (points[index] !== null) return {value: points[index], until: line.since_s + (index + 1) * line.step_s}
-  }
-  return null
-}
+/** The newest value, or undefined where nothing was measured. */
+const newest = (points) => points.findLast((point) => point !== null)
 
 function one(label, points, line, old) {
-  const last = newest(points, line)
-  if (!last) return null
+  const last = newest(points)
+  if (last === undefined) return null
   const known = points.filter((point) => point !== null)
   const mean = Math.round(known.reduce((sum, point) => sum + point, 0) / known.length)
-  const over = `${mean} % on average over ${span(Math.min(last.until, now()) - line.since_s)}`
-  return h("div", {class: "spark", key: label, role: "img", "aria-label": `${label}: ${old ? "" : `${last.value} % now, `}${over}`, title: `${label}: ${over}`},
+  const over = `${mean} % on average over ${span(line.last_s - line.since_s)}`
+  return h("div", {class: "spark", key: label, role: "img", "aria-label": `${label}: ${old ? "" : `${last} % now, `}${over}`, title: `${label}: ${over}`},
     h("span", {class: "spark-label", "aria-hidden": "true"}, label),
     h("svg", {viewBox: `0 0 ${WIDTH} ${HEIGHT}`, "aria-hidden": "true", width: WIDTH, height: HEIGHT},
       h("line", {x1: 0, x2: WIDTH, y1: HEIGHT - 0.5, y2: HEIGHT - 0.5, class: "spark-base"}),
       h("path", {d: path(points), class: "spark-line"})),
-    h("span", {class: "spark-value num", "aria-hidden": "true"}, old ? "–" : `${last.value} %`))
+    h("span", {class: "spark-value num", "aria-hidden": "true"}, old ? "–" : `${last} %`))
 }
 
 /** What a running session's GPUs and CPUs do; since when nothing newer is known, where it isn't. */
@@ -48,10 +45,9 @@ export function sparks(app, session) {
   const topic = app.topic("sparks")
   if (!topic || !["starting", "ready", "stopping"].includes(session.state)) return null
   const line = topic.sessions[session.id]
-  const until = line ? Math.max(0, ...[line.gpu, line.cpu].map((points) => newest(points, line)?.until || 0)) : 0
-  const late = until > 0 && now() - until > OLD_S
+  const late = !!line && now() - line.last_s > Math.max(OLD_S, OLD_SAMPLES * line.every_s)
   const old = late || !!topic.away
-  const since = late ? until : topic.away_since_s
+  const since = late ? line.last_s : topic.away_since_s
   const lines = line ? [one("GPU", line.gpu, line, old), one("CPU", line.cpu, line, old)].filter(Boolean) : []
   if (!lines.length && !old) return null
   return h("div", {class: "sparks" + (old ? " old" : ""), key: "sparks"}, lines,

@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Lock
 from typing import Any
 
@@ -45,7 +46,7 @@ class PrometheusTelemetry:
     """Safe in several threads; blocks. `every_s`: how often the nodes are scraped."""
 
     def __init__(self, api: Api, *, every_s: float = 10.0, now: Callable[[], float] = time.time) -> None:
-        self._api, self._now = api, now
+        self._api, self._now, self._every_s = api, now, every_s
         self._least_steps = {"auto": step_for(every_s * 600, 601), "raw": 1, "minute": 60}
         self._lock = Lock()
         self._kept: OrderedDict[JobRef, dict[str, Any]] = OrderedDict()
@@ -136,7 +137,26 @@ class PrometheusTelemetry:
 
     def sparks(self, jobs: Sequence[JobRef], points: int = 32) -> dict[JobRef, Spark]:
         """A small line for each job that was measured."""
-        return {job: spark_of(row, points) for job, row in self._rows(jobs).items() if row["spark_step_s"]}
+        newest = self._newest(jobs)
+        lines = {job: spark_of(row, points) for job, row in self._rows(jobs).items() if row["spark_step_s"]}
+        return {
+            job: replace(line, every_s=self._every_s, last_s=newest.get((job.cluster, job.job_id), line.last_s))
+            for job, line in lines.items()
+        }
+
+    def _newest(self, jobs: Sequence[JobRef]) -> dict[tuple[str, int], float]:
+        """When running jobs were scraped last, to the second. In a range a value counts on for some minutes, and its
+        steps are wide."""
+        by_cluster: dict[str, set[int]] = {}
+        for job in jobs:
+            if job.end_s is None:
+                by_cluster.setdefault(job.cluster, set()).add(job.job_id)
+        found = {}
+        for cluster, job_ids in by_cluster.items():
+            times = f"timestamp({_selector(cluster, sorted(job_ids), 'cpu_cores')})"
+            for one in self._api.instant(f"max by (jobid) ({times})", self._now()):
+                found[cluster, int(one["metric"]["jobid"])] = float(one["value"][1])
+        return found
 
     def footprints(self, jobs: Sequence[JobRef]) -> pa.Table:
         """Rows of FOOTPRINTS for those of the jobs that were measured."""

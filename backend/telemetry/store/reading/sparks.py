@@ -14,7 +14,7 @@ def spark_of(row: Mapping[str, Any], points: int) -> Spark:
     longest = max(len(line) for line in lines)
     each = max(1, -(-longest // max(points, 1)))
     gpu, cpu, memory = (tuple(_means(line, each)) for line in lines)
-    return Spark(row["spark_since_s"], row["spark_step_s"] * each, gpu, cpu, memory)
+    return Spark(row["spark_since_s"], row["spark_step_s"] * each, gpu, cpu, memory, row["last_s"], row["every_s"])
 
 
 def _means(line: Sequence[float | None], each: int) -> list[float | None]:
