@@ -58,6 +58,7 @@ class Apps:
 class Agent:
     console_url: Annotated[str, Origin()]
     bind_host: str
+    sample_every_s: Annotated[int, Between(1, 10)]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""A load of known shape, for a job: `known_load.py LOG SECONDS`. Writes into LOG, five times a second, what it did.
+"""A load of known shape, for a job: `known_load.py LOG SECONDS [HALF]`. Five times a second LOG gets what it did.
 
-Each line: Unix time, CPU seconds used so far, bytes of memory it holds, bytes written and synced so far. CPU: two
-seconds of spinning, two of rest, and so on; memory: 32 MiB more each four seconds; writing: 1 MiB at each line.
+Each line: Unix time, CPU seconds used so far, bytes of memory it holds, bytes written and synced so far. CPU: HALF
+seconds (two) of spinning, as many of rest, and so on; memory: 32 MiB more each time; writing: 1 MiB at each line.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pathlib import Path
 STEP_S, HALF_S, MORE_BYTES, WRITE_BYTES = 0.2, 2.0, 32 << 20, 1 << 20
 
 
-def run(path: Path, seconds: float) -> None:
+def run(path: Path, seconds: float, half_s: float = HALF_S) -> None:
     held: list[bytearray] = []
     written, block = 0, os.urandom(WRITE_BYTES)
     with path.open("w") as log, path.with_suffix(".data").open("wb") as data:
         began = now = time.monotonic()
         while now - began < seconds:
-            phase = int((now - began) / HALF_S)
+            phase = int((now - began) / half_s)
             if phase // 2 >= len(held):
                 held.append(bytearray(os.urandom(1 << 10) * (MORE_BYTES >> 10)))
             data.seek(written % (64 << 20))
@@ -37,4 +37,4 @@ def run(path: Path, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), float(sys.argv[2]))
+    run(Path(sys.argv[1]), *map(float, sys.argv[2:]))

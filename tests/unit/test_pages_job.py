@@ -13,14 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.launcher import LauncherError
+from backend.sessions import LaunchRequest
 from backend.telemetry import METRICS, JobRef, Series, TelemetryState, TelemetryUnusable
 from pages import job as page
 from pages.parts.desk import Refused
 from pages.parts.job.absent import why_absent
 from pages.parts.job.curves import PARTS, packed, points_for
+from pages.parts.job.facts import nodes_of
 from pages.parts.job.groups import GROUPS
 from tests.unit.jobs_kit import CLUSTER, Desk, keep, past
-from tests.unit.pages_kit import ADA, BOB, COORDINATOR, OPERATOR, World, job
+from tests.unit.pages_kit import ADA, BOB, COORDINATOR, OPERATOR, World, job, session_row
 from tests.unit.telemetry_kit import TelemetrySite, ramp
 
 ALL = [group.name for group in GROUPS]
@@ -150,6 +152,32 @@ def test_who_runs_the_cluster_and_who_coordinates_see_it_without_its_papers(scen
         assert (found["may_read"], found["own"]) == (False, False)
         assert scene.curves(viewer, id=1)["devices"]
     assert page.show(scene.desk().services, ADA, {"id": 1})["may_read"]
+
+
+def asked_of(world: World, job_id: int, viewer: Any = ADA) -> dict[str, Any]:
+    found = page.show(Desk(world, viewer).services, viewer, {"id": job_id})["asked"]
+    return {name: value for name, value in found.items() if value}
+
+
+def test_what_a_running_job_asked_for_is_what_the_accounts_or_its_session_say(tmp_path: Path) -> None:
+    session = "sabcdefgh"
+    world = World(tmp_path, jobs=[job(4, name=f"carme-{session}", nodes=2), job(5), job(6, state="PENDING", nodes=3)])
+    request = LaunchRequest(app="jupyterlab", gpus=1, nodes=2, cpus=4, memory_mb=8192)
+    session_row(world, session, job_id=4, request=request.to_dict())
+    assert asked_of(world, 4) == {"cpus": 8, "mem_mb": 16384, "gpus": 2, "nodes": 2}
+    assert asked_of(world, 5).keys() == {"why"}
+    assert asked_of(world, 6) == {"cpus": 4, "mem_mb": 4096, "nodes": 3}
+    tres = "cpu=6,gres/gpu=1,mem=9G,node=1"
+    begun = {"state": "RUNNING", "end_s": None, "start_s": int(time.time()) - 300}
+    keep(world, past(5, submit_s=job(5)["submit_s"], req_cpus=6, req_mem_mb=9216, req_tres=tres, **begun))
+    assert asked_of(world, 5) == {"cpus": 6, "mem_mb": 9216, "gpus": 1, "nodes": 1, "tres": tres}
+
+
+@pytest.mark.parametrize(
+    ("tres", "nodes"), [("cpu=8,node=2", 2), ("node=3", 3), ("gres/node=4,cpu=1", None), ("", None)]
+)
+def test_the_nodes_that_were_asked_for_stand_in_the_list(tres: str, nodes: int | None) -> None:
+    assert nodes_of(tres) == nodes
 
 
 def test_each_attempt_has_its_own_curves(scene: Scene) -> None:

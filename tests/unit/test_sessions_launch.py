@@ -52,6 +52,12 @@ async def test_a_launch_with_defaults_is_submitted_as_the_person(desk: Desk) -> 
     }  # fmt: skip
 
 
+async def test_its_agent_looks_as_often_as_the_site_says(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, **{"agent.sample_every_s": 5})
+    await desk.sessions.launch(ADA, desk.sessions.options(ADA).defaults)
+    assert spec_of(desk).sample_every_s == 5
+
+
 async def test_the_row_is_there_before_anything_is_submitted(tmp_path: Path) -> None:
     class Watching(AcceptingLauncher):
         def call_blocking(self, user: str, action: str, **arguments: Any) -> dict[str, Any]:

@@ -149,6 +149,7 @@ def prepare(
         bind_host="127.0.0.1" if settings.scheduler.kind == "local" else settings.agent.bind_host,
         title=request.title,
         idle_timeout_s=settings.sessions.idle_timeout_s or None,
+        sample_every_s=settings.agent.sample_every_s,
     )
     row = models.Session(
         id=session_id,

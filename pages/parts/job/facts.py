@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,6 @@ ATTEMPT = (
     "attempt", "submit_s", "eligible_s", "start_s", "end_s", "suspended_s", "state", "nodes", "node_list", "cpus",
     "mem_mb", "gpus", "gpu_type", "exit_status", "exit_signal", "cpu_used_s", "mem_peak_mb", "energy_j", "reason",
 )  # fmt: skip
-ASKED = ("req_cpus", "req_mem_mb", "req_gpus", "req_tres", "time_limit_s")
 
 
 def described(services: Services, viewer: Viewer, record: Record) -> Message:
@@ -46,7 +46,7 @@ def described(services: Services, viewer: Viewer, record: Record) -> Message:
         "over": record.over,
         "words": record.words(snapshot, viewer),
         "problem": record.problem,
-        "asked": asked(record),
+        "asked": asked(record, session),
         "used": used(record),
         "attempts": [attempt(row, snapshot) for row in record.attempts],
         "runs": [[run.start_s, run.end_s] for run in record.runs()],
@@ -66,15 +66,33 @@ def described(services: Services, viewer: Viewer, record: Record) -> Message:
     }  # fmt: skip
 
 
-def asked(record: Record) -> Message:
-    """What it asked for, as the accounts keep it; of a job that waits also as the queue says."""
-    found: Message = dict.fromkeys(("cpus", "mem_mb", "gpus", "tres"))
+def asked(record: Record, session: Message | None) -> Message:
+    """What it asked for, as the accounts keep it; until they do, as the queue says of a job that waits, and as the
+    person's own session was launched. `why` where none of these tell: the queue knows of one that runs what it got."""
     row, live = record.newest, record.live
+    found: Message = {"cpus": None, "mem_mb": None, "gpus": None, "nodes": None, "tres": None, "why": ""}
     if row is not None:
-        found = {"cpus": row["req_cpus"], "mem_mb": row["req_mem_mb"], "gpus": row["req_gpus"], "tres": row["req_tres"]}
-    elif live is not None and live["state"] == "PENDING":
-        found = {"cpus": live["cpus"], "mem_mb": live["memory_mb"], "gpus": live["gpus"], "tres": live["tres"]}
-    return found
+        tres = row["req_tres"]
+        return found | {
+            "cpus": row["req_cpus"], "mem_mb": row["req_mem_mb"], "gpus": row["req_gpus"], "tres": tres,
+            "nodes": nodes_of(tres or ""),
+        }  # fmt: skip
+    if session is not None:
+        each, nodes = session["request"], max(1, session["request"]["nodes"])
+        totals = {"cpus": each["cpus"], "mem_mb": each["memory_mb"], "gpus": each["gpus"]}  # 0: the scheduler chose
+        return found | {name: amount * nodes or None for name, amount in totals.items()} | {"nodes": nodes}
+    if live is not None and live["state"] == "PENDING":
+        return found | {
+            "cpus": live["cpus"], "mem_mb": live["memory_mb"], "gpus": live["gpus"], "tres": live["tres"],
+            "nodes": live["nodes"],
+        }  # fmt: skip
+    return found | {"why": "" if record.problem else "What it asked for is in the accounts, which are a minute behind."}
+
+
+def nodes_of(tres: str) -> int | None:
+    """The nodes of a list such as cpu=8,mem=32G,node=2."""
+    found = re.search(r"(?:^|,)node=(\d{1,9})(?:,|$)", tres)
+    return int(found[1]) if found else None
 
 
 def used(record: Record) -> Message:

@@ -26,7 +26,7 @@ export function resources(job, footprint) {
     ["CPUs", asked.cpus && count(asked.cpus), given ? count(job.cpus) : null, cpuWords()],
     ["Memory", asked.mem_mb && memory(asked.mem_mb), given && job.memory_mb ? memory(job.memory_mb) : null, memoryWords()],
     ["GPUs", asked.gpus ? count(asked.gpus) : null, given && job.gpus ? `${job.gpus} × ${model(job.gpu_type)}` : null, gpuWords()],
-    ["Nodes", null, given ? count(job.nodes) : null, null],
+    ["Nodes", asked.nodes && count(asked.nodes), given ? count(job.nodes) : null, null],
     ["Time", job.time_limit_s === null ? "no limit" : span(job.time_limit_s), null, wall > 0 ? [span(wall), job.time_limit_s ? share(wall / job.time_limit_s) : null] : null],
     ["Energy", null, null, used.energy_j ? [`${(used.energy_j / 3.6e6).toFixed(2)} kWh`] : null],
   ].filter((row) => row[1] || row[2] || row[3])
@@ -36,7 +36,7 @@ export function resources(job, footprint) {
       h("tbody", {}, rows.map(([name, want, got, did]) => h("tr", {key: name},
         h("th", {scope: "row"}, name), h("td", {class: "num", "data-label": "Asked"}, want || dash()), h("td", {class: "num", "data-label": "Given"}, got || dash()),
         h("td", {class: "num", "data-label": "Used"}, did ? did.map((part, at) => h("span", {class: at ? "used-share" : "used-words", key: `${at}`}, part)) : dash()))))),
-    used.why ? h("p", {class: "hint", key: "why"}, used.why) : null,
+    asked.why || used.why ? h("p", {class: "hint", key: "why"}, [asked.why, used.why].filter(Boolean).join(" ")) : null,
     job.tres || asked.tres ? h("p", {class: "hint mono tres", key: "tres"}, job.tres || asked.tres) : null,
   ]
 }

@@ -1,1 +1,0 @@
-"""Prices, and what usage costs by them."""
