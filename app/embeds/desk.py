@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from app.embeds.drawing import EmbedLook, drawn
 from backend.accounting.embeds import Embed, Figures, Flights
-from backend.accounting.usage.costs import COST
+from backend.accounting.usage.money.costs import COST
 from backend.accounting.warehouse import WarehouseUnusable
 from backend.services import Services
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backend.accounting.usage.question import Scope
+from backend.accounting.usage.terms.question import Scope
 from backend.identity import Viewer, policy
 
 

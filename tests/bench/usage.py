@@ -115,8 +115,8 @@ def _questions(usage: Usage, draw: random.Random) -> dict[str, Callable[[], Any]
 def warehouse_of(rows: int) -> Path:
     """A warehouse of so many synthetic jobs: from the cache, or made now and kept there."""
     code = Path(_jobs.__file__).parents[2] / "backend/accounting"
-    sources = [Path(_jobs.__file__), *sorted((code / "warehouse").glob("*.py")), code / "usage/rollup.py",
-               code / "usage/atoms.py", code / "model.py"]  # fmt: skip
+    sources = [Path(_jobs.__file__), *sorted((code / "warehouse").glob("*.py")), code / "usage/figures/rollup.py",
+               code / "usage/figures/atoms.py", code / "model.py"]  # fmt: skip
     key = hashlib.sha256(b"settled\0" + b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:16]
     keep = CACHE / f"bench-warehouse-{rows}-{key}"
     if not keep.exists():

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backend.accounting.dbd import DatabaseRefuses, NotSlurmdbd
-from backend.accounting.dbd.bulk import ChunkTooLarge
-from backend.accounting.dbd.jobs import Window, read_raw
+from backend.accounting.dbd.rows.bulk import ChunkTooLarge
+from backend.accounting.dbd.rows.jobs import Window, read_raw
 from tests.cluster.slurmdbd import RELEASES, Database, by_key, database, read_all
 from tests.harness import Cluster
 from tests.harness.slurm import version

@@ -15,7 +15,7 @@ import pytest
 
 from backend.accounting.sync import SyncBusy, sync_once, warehouse_folder
 from backend.accounting.usage import Usage
-from backend.accounting.usage.question import Question, Scope
+from backend.accounting.usage.terms.question import Question, Scope
 from backend.accounting.warehouse import ClusterState, Warehouse
 from backend.cluster import SnapshotWriter
 from backend.cluster.model import JOBS as QUEUE
@@ -369,7 +369,8 @@ def test_two_rounds_at_once_do_not_mix(books: Books) -> None:
 KILLABLE = """
 import sys
 from pathlib import Path
-from backend.accounting.dbd import reader, source
+from backend.accounting.dbd.rows import reader
+from backend.accounting.dbd import source
 from backend.accounting.sync import sync_once
 from backend.store import Database
 from config import load_settings

@@ -9,15 +9,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.cli.checks.accounts import writing_grants
-from backend.accounting.dbd import reasons
-from backend.accounting.dbd.bulk import INT, TEXT, Field, _parse, text_of
 from backend.accounting.dbd.comparing import _due, month_span
 from backend.accounting.dbd.cursor import Cursor
-from backend.accounting.dbd.decode import state_name
-from backend.accounting.dbd.names import Lookup
+from backend.accounting.dbd.rows import reasons
+from backend.accounting.dbd.rows.bulk import INT, TEXT, Field, _parse, text_of
+from backend.accounting.dbd.rows.decode import state_name
+from backend.accounting.dbd.rows.names import Lookup
+from backend.accounting.dbd.rows.small import node_state
+from backend.accounting.dbd.rows.tres import TresParser, parse
 from backend.accounting.dbd.schema import quoted
-from backend.accounting.dbd.small import node_state
-from backend.accounting.dbd.tres import TresParser, parse
 
 NAMES = {1: "cpu", 2: "mem", 3: "energy", 4: "node", 5: "billing", 1001: "gres/gpu", 1002: "gres/gpu:a100",
          1003: "gres/gpu:h100"}  # fmt: skip

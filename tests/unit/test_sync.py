@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from backend.accounting import local
 from backend.accounting.dbd import SourceError
-from backend.accounting.dbd.ahead import ahead_of
+from backend.accounting.dbd.rows.ahead import ahead_of
 from backend.accounting.dbd.runaways import bounded
 from backend.accounting.model import JOBS
 from backend.accounting.rounds import Queue, Round

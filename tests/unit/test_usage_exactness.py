@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backend.accounting.usage import CATALOGUE, Question, Scope, Usage
-from backend.accounting.usage.formulas import OVERLAPPING
+from backend.accounting.usage.figures.formulas import OVERLAPPING
 from tests.unit import usage_reference as reference
 from tests.unit.usage_kit import Accounts, at, job, suspended
 

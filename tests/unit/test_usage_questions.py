@@ -17,7 +17,7 @@ import pytest
 
 from backend.accounting.usage import CATALOGUE, JOB_SIZES, BadQuestion, Question, Scope, Usage
 from backend.accounting.usage.cache import ENTRY_BYTES, Cache
-from backend.accounting.usage.formulas import FORMULAS, QUANTILES, SHARES, UNAVAILABLE
+from backend.accounting.usage.figures.formulas import FORMULAS, QUANTILES, SHARES, UNAVAILABLE
 from tests.unit.usage_kit import Accounts, at, job
 
 HOUR_S, DAY_S = 3600, 86400

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.accounting.usage import TIME, BadQuestion
-from backend.accounting.usage.zones import day_start_s, stretches, zone_of
+from backend.accounting.usage.terms.zones import day_start_s, stretches, zone_of
 from tests.unit.usage_kit import at
 
 ZONES = sorted(available_timezones())

@@ -20,7 +20,7 @@ NURSERY = """
 import os, signal, sys
 from pathlib import Path
 from backend.accounting.sacct import import_sacct, lines
-from backend.accounting.usage import rollup
+from backend.accounting.usage.figures import rollup
 from backend.accounting.warehouse import Warehouse
 from tests.unit.warehouse_kit import T0, ZONE, job, jobs, suspensions, waiting
 

@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from backend.accounting.model import ACCOUNTS, CAPACITY, JOBS, SUSPENDS
-from backend.accounting.usage.rollup import SCHEMA, day_starts, roll_up
+from backend.accounting.usage.figures.rollup import SCHEMA, day_starts, roll_up
 from backend.accounting.warehouse import ClusterState, WarehouseState
 
 Row = Mapping[str, Any]

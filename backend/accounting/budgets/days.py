@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from backend.accounting.budgets.model import BudgetRefused
-from backend.accounting.usage.zones import day_start_s
+from backend.accounting.usage.terms.zones import day_start_s
 
 FIRST, LAST = date(1990, 1, 1), date(2200, 1, 1)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backend.accounting.dbd.connection import Connection, DatabaseAway, DatabaseRefuses, SourceError
-from backend.accounting.dbd.reader import Batch, Reader
+from backend.accounting.dbd.rows.reader import Batch, Reader
 from backend.accounting.dbd.schema import NotSlurmdbd, Schema, read_schema
 from backend.accounting.dbd.source import SlurmdbdSource
 

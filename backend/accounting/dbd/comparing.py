@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 import pyarrow as pa
 
 from backend.accounting.dbd.cursor import Cursor
-from backend.accounting.dbd.reader import Reader
+from backend.accounting.dbd.rows.reader import Reader
 from backend.accounting.rounds import Round, gathered
 from backend.accounting.warehouse import Writer
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from backend.accounting.dbd import comparing
 from backend.accounting.dbd.cursor import Cursor
-from backend.accounting.dbd.reader import Batch, Reader, empty_batch
+from backend.accounting.dbd.rows.reader import Batch, Reader, empty_batch
 from backend.accounting.dbd.runaways import bounded
 from backend.accounting.model import CAPACITY
 from backend.accounting.rounds import Round

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 from backend.accounting.history.chunks import Chunk
 from backend.accounting.history.conditions import both, matching
 from backend.accounting.history.question import HistoryQuestion, JobKey, Range
-from backend.accounting.usage.atoms import Sql
-from backend.accounting.usage.filters import AccountTree
-from backend.accounting.usage.question import Scope
+from backend.accounting.usage.figures.atoms import Sql
+from backend.accounting.usage.figures.filters import AccountTree
+from backend.accounting.usage.terms.question import Scope
 from backend.accounting.warehouse import Reading
 
 _FOOTPRINT_KEY = pa.schema([("cluster", pa.string()), ("job_id", pa.int64()), ("start_s", pa.int64())])

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from backend.accounting.history.question import Cursor, HistoryQuestion, Range
-from backend.accounting.usage.atoms import Sql, quoted
-from backend.accounting.usage.filters import AccountTree, filter_condition, scope_condition
-from backend.accounting.usage.question import Scope
+from backend.accounting.usage.figures.atoms import Sql, quoted
+from backend.accounting.usage.figures.filters import AccountTree, filter_condition, scope_condition
+from backend.accounting.usage.terms.question import Scope
 
 FAR_S = 2**62  # where an open job's end is: after all others
 

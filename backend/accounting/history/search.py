@@ -20,9 +20,9 @@ from backend.accounting.history.chunks import GROWTH, OPEN, chunks, source
 from backend.accounting.history.conditions import WORKED_OUT, beyond, both, column, order, place
 from backend.accounting.history.question import MOST_ROWS, SORTS, Cursor, HistoryPage, HistoryQuestion, JobKey, NotAsked
 from backend.accounting.model import JOBS
-from backend.accounting.usage.atoms import Sql, quoted
-from backend.accounting.usage.filters import AccountTree, scope_condition
-from backend.accounting.usage.question import Scope
+from backend.accounting.usage.figures.atoms import Sql, quoted
+from backend.accounting.usage.figures.filters import AccountTree, scope_condition
+from backend.accounting.usage.terms.question import Scope
 from backend.accounting.warehouse import Reading, Warehouse
 
 COUNT_FOR_S = 0.12  # nobody counts on after so long: it is the page that was asked for

@@ -11,17 +11,17 @@ import duckdb
 import pyarrow as pa
 
 from backend.accounting.model import JOBS
-from backend.accounting.usage.atoms import KEY, Sql, atoms, attempts, of_each, pieces_sql, quoted
-from backend.accounting.usage.capacity import Shares
-from backend.accounting.usage.catalogue import TIME
-from backend.accounting.usage.costs import COST, NARROWED_BY, Rates
-from backend.accounting.usage.filters import cell_condition, of_atoms, of_jobs
-from backend.accounting.usage.formulas import FORMULAS, QUANTILES, SHARES, Formula, raws_of
-from backend.accounting.usage.groups import Rows, window_condition
-from backend.accounting.usage.plan import Piece
-from backend.accounting.usage.question import BadQuestion, Question
+from backend.accounting.usage.figures.atoms import KEY, Sql, atoms, attempts, of_each, pieces_sql, quoted
+from backend.accounting.usage.figures.capacity import Shares
+from backend.accounting.usage.figures.filters import cell_condition, of_atoms, of_jobs
+from backend.accounting.usage.figures.formulas import FORMULAS, QUANTILES, SHARES, Formula, raws_of
+from backend.accounting.usage.figures.groups import Rows, window_condition
+from backend.accounting.usage.figures.plan import Piece
+from backend.accounting.usage.money.costs import COST, NARROWED_BY, Rates
 from backend.accounting.usage.source import first_row
-from backend.accounting.usage.zones import stretches, zone_of
+from backend.accounting.usage.terms.catalogue import TIME
+from backend.accounting.usage.terms.question import BadQuestion, Question
+from backend.accounting.usage.terms.zones import stretches, zone_of
 
 Cell = Mapping[str, str | int | None]
 

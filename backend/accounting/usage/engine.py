@@ -12,19 +12,20 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from backend.accounting.usage import capacity, costs, lookup, notes
-from backend.accounting.usage.atoms import quoted
 from backend.accounting.usage.cache import Cache
-from backend.accounting.usage.capacity import Shares
-from backend.accounting.usage.catalogue import CATALOGUE, JOB_SIZES, TIME, XDMOD_METHODS, Catalogue
 from backend.accounting.usage.drill import ORDERS, Cell, Drill, JobRows, narrow
-from backend.accounting.usage.filters import AccountTree
-from backend.accounting.usage.formulas import FORMULAS, OVERLAPPING, QUANTILES, SHARES
-from backend.accounting.usage.groups import Rows, make_groups
-from backend.accounting.usage.plan import Plan, check, plan
-from backend.accounting.usage.prices import NoPrices, Prices
-from backend.accounting.usage.question import Answer, BadQuestion, Question, Scope
+from backend.accounting.usage.figures import capacity, lookup, notes
+from backend.accounting.usage.figures.atoms import quoted
+from backend.accounting.usage.figures.capacity import Shares
+from backend.accounting.usage.figures.filters import AccountTree
+from backend.accounting.usage.figures.formulas import FORMULAS, OVERLAPPING, QUANTILES, SHARES
+from backend.accounting.usage.figures.groups import Rows, make_groups
+from backend.accounting.usage.figures.plan import Plan, check, plan
+from backend.accounting.usage.money import costs
+from backend.accounting.usage.money.prices import NoPrices, Prices
 from backend.accounting.usage.source import Source, first_row
+from backend.accounting.usage.terms.catalogue import CATALOGUE, JOB_SIZES, TIME, XDMOD_METHODS, Catalogue
+from backend.accounting.usage.terms.question import Answer, BadQuestion, Question, Scope
 from backend.accounting.warehouse import WarehouseState
 
 Number = float | int | None

@@ -50,7 +50,7 @@ class Warehouse:
 
     Views in a `cursor()`: `jobs` (ended and open rows, schema `model.JOBS`), `ended_jobs` and `open_jobs` (its parts:
     the few open rows are found without opening the files of the others), `suspends`, `usage_day` (the roll-up of
-    ENDED rows, schema of `backend.accounting.usage.rollup`; empty when `rollup_zone` is None), and `accounts`,
+    ENDED rows, schema of `backend.accounting.usage.figures.rollup`; empty when `rollup_zone` is None), and `accounts`,
     `reservations`, `events`, `capacity` with a `cluster` column first. Without data they are there, and empty.
     """
 

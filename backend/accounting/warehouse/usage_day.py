@@ -22,14 +22,14 @@ ROWS_AT_ONCE = 131_072
 
 def usage_schema() -> pa.Schema:
     """Columns of `usage_day`."""
-    from backend.accounting.usage import rollup
+    from backend.accounting.usage.figures import rollup
 
     return rollup.SCHEMA
 
 
 def rollup_version() -> int:
     """Of the roll-up's meaning; another one has to be made anew."""
-    from backend.accounting.usage import rollup
+    from backend.accounting.usage.figures import rollup
 
     return rollup.ROLLUP_VERSION
 
@@ -61,7 +61,7 @@ def _portions(jobs: Sequence[JobsFile]) -> Iterator[list[JobsFile]]:
 
 def _rolled_up(folder: Path, jobs: Sequence[JobsFile], suspends: str | None, zone: str) -> pa.Table:
     """The sums of these files, with the file's name first."""
-    from backend.accounting.usage import rollup
+    from backend.accounting.usage.figures import rollup
 
     first_s = min(min(file.min_submit_s, file.min_s) for file in jobs)
     last_s = max(file.max_s for file in jobs)
@@ -80,7 +80,7 @@ def _rolled_up(folder: Path, jobs: Sequence[JobsFile], suspends: str | None, zon
 
 def add_up(folder: Path, file: JobsFile, parts: Sequence[JobsFile]) -> str | None:
     """The roll-up of a file put together from `parts`, from theirs; None where one has none."""
-    from backend.accounting.usage import rollup
+    from backend.accounting.usage.figures import rollup
 
     paths = [part.usage for part in parts if part.usage]
     if len(paths) < len(parts):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from backend.accounting.usage import CATALOGUE
-from backend.accounting.usage.catalogue import Unit
+from backend.accounting.usage.terms.catalogue import Unit
 
 Number = float | int
 Shape = Literal["amount", "count", "seconds", "share"]

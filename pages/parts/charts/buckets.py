@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from backend.accounting.usage import TIME
-from backend.accounting.usage.zones import Stretch, stretches, zone_of
+from backend.accounting.usage.terms.zones import Stretch, stretches, zone_of
 
 GRAINS = TIME
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from backend.accounting.usage import CATALOGUE, TIME, Answer, BadQuestion, Question
-from backend.accounting.usage.zones import Stretch
+from backend.accounting.usage.terms.zones import Stretch
 from pages.parts.charts import BELOW, REST, amounts, buckets
 from pages.parts.charts.chart import named
 from pages.parts.charts.groups import called, grouped, weights

@@ -12,7 +12,7 @@ from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode
 
 from backend.accounting.usage import CATALOGUE, TIME, BadQuestion, Definitions, Question, Scope
-from backend.accounting.usage.zones import zone_of
+from backend.accounting.usage.terms.zones import zone_of
 from backend.identity import Viewer, policy
 from pages.parts.usage import windows
 from pages.parts.usage.windows import NoWindow, Window

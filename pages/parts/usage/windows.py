@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from backend.accounting.usage.zones import day_start_s
+from backend.accounting.usage.terms.zones import day_start_s
 
 NAMES = {
     "today": "Today",

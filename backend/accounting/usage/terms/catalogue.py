@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from backend.accounting.usage.question import BadQuestion
+from backend.accounting.usage.terms.question import BadQuestion
 
 Unit = Literal["h", "GB·h", "kWh", "s", "%", "count", "money"]
 Kind = Literal["time", "name", "account", "size"]

@@ -16,10 +16,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from backend.accounting import model
-from backend.accounting.dbd.bulk import INT, TEXT, Field, read, text_of
 from backend.accounting.dbd.connection import Connection
+from backend.accounting.dbd.rows.bulk import INT, TEXT, Field, read, text_of
+from backend.accounting.dbd.rows.tres import TresParser
 from backend.accounting.dbd.schema import Schema
-from backend.accounting.dbd.tres import TresParser
 
 
 class Lookup:

@@ -13,8 +13,8 @@ from datetime import datetime
 import duckdb
 import pyarrow as pa
 
-from backend.accounting.usage.atoms import DIMENSIONS, atoms, pieces_sql, quoted
-from backend.accounting.usage.zones import stretches, zone_of
+from backend.accounting.usage.figures.atoms import DIMENSIONS, atoms, pieces_sql, quoted
+from backend.accounting.usage.terms.zones import stretches, zone_of
 
 # Rises with every change of what the roll-up holds: the warehouse then makes it anew.
 ROLLUP_VERSION = 1

@@ -17,11 +17,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from backend.accounting.usage.atoms import Sql, quoted
-from backend.accounting.usage.catalogue import CATALOGUE
-from backend.accounting.usage.prices import PRICED, PriceList, Segment, rates
-from backend.accounting.usage.question import Answer, Question, Scope
-from backend.accounting.usage.zones import zone_of
+from backend.accounting.usage.figures.atoms import Sql, quoted
+from backend.accounting.usage.money.prices import PRICED, PriceList, Segment, rates
+from backend.accounting.usage.terms.catalogue import CATALOGUE
+from backend.accounting.usage.terms.question import Answer, Question, Scope
+from backend.accounting.usage.terms.zones import zone_of
 
 COST = "cost"
 NARROWED_BY = ("partition", "qos", "gpu_type")

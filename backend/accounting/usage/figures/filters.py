@@ -8,8 +8,8 @@ from typing import Any
 
 import duckdb
 
-from backend.accounting.usage.atoms import DIMENSIONS, Sql, quoted
-from backend.accounting.usage.question import Scope
+from backend.accounting.usage.figures.atoms import DIMENSIONS, Sql, quoted
+from backend.accounting.usage.terms.question import Scope
 
 # A dimension's expression: of a row of `jobs`, or the column of the roll-up.
 Column = Callable[[str], str]

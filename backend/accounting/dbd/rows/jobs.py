@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from backend.accounting.dbd.bulk import BIG, INT, REAL, TEXT, Field, read
 from backend.accounting.dbd.connection import Connection
+from backend.accounting.dbd.rows.bulk import BIG, INT, REAL, TEXT, Field, read
 from backend.accounting.dbd.schema import Schema
 
 _NUMBERS = (

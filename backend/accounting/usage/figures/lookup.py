@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import duckdb
 
-from backend.accounting.usage.atoms import quoted
-from backend.accounting.usage.filters import of_atoms, of_jobs
-from backend.accounting.usage.groups import Rows
-from backend.accounting.usage.rollup import LEVELS
+from backend.accounting.usage.figures.atoms import quoted
+from backend.accounting.usage.figures.filters import of_atoms, of_jobs
+from backend.accounting.usage.figures.groups import Rows
+from backend.accounting.usage.figures.rollup import LEVELS
 
 
 def values(

@@ -21,8 +21,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from backend.accounting.usage.catalogue import JOB_SIZES
-from backend.accounting.usage.question import Definitions
+from backend.accounting.usage.terms.catalogue import JOB_SIZES
+from backend.accounting.usage.terms.question import Definitions
 
 KEY = ("cluster", "job_id", "submit_s")
 

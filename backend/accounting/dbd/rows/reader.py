@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backend.accounting import model
-from backend.accounting.dbd import small
-from backend.accounting.dbd.ahead import ahead_of
-from backend.accounting.dbd.bulk import BIG, ChunkTooLarge, Field, read
 from backend.accounting.dbd.connection import Connection, SourceError
-from backend.accounting.dbd.decode import decode
-from backend.accounting.dbd.jobs import Raw, Window, read_raw
-from backend.accounting.dbd.names import Names, read_accounts, read_names, read_tres
+from backend.accounting.dbd.rows import small
+from backend.accounting.dbd.rows.ahead import ahead_of
+from backend.accounting.dbd.rows.bulk import BIG, ChunkTooLarge, Field, read
+from backend.accounting.dbd.rows.decode import decode
+from backend.accounting.dbd.rows.jobs import Raw, Window, read_raw
+from backend.accounting.dbd.rows.names import Names, read_accounts, read_names, read_tres
 from backend.accounting.dbd.schema import Schema, read_schema
 from config.sections import Slurmdbd
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from backend.accounting.usage.question import BadQuestion
+from backend.accounting.usage.terms.question import BadQuestion
 
 MOST_BUCKETS = 100_000
 

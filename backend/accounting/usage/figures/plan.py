@@ -7,12 +7,12 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from backend.accounting.usage.atoms import DIMENSIONS
-from backend.accounting.usage.catalogue import CATALOGUE, TIME
-from backend.accounting.usage.formulas import QUANTILES
-from backend.accounting.usage.question import BadQuestion, Question, Scope
-from backend.accounting.usage.rollup import LEVELS
-from backend.accounting.usage.zones import stretches, zone_of
+from backend.accounting.usage.figures.atoms import DIMENSIONS
+from backend.accounting.usage.figures.formulas import QUANTILES
+from backend.accounting.usage.figures.rollup import LEVELS
+from backend.accounting.usage.terms.catalogue import CATALOGUE, TIME
+from backend.accounting.usage.terms.question import BadQuestion, Question, Scope
+from backend.accounting.usage.terms.zones import stretches, zone_of
 
 LAST_S = 32_503_680_000  # the year 3000
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backend.accounting import model
-from backend.accounting.dbd import reasons
-from backend.accounting.dbd.bulk import text_of
-from backend.accounting.dbd.jobs import Raw
-from backend.accounting.dbd.names import Asked, Names
+from backend.accounting.dbd.rows import reasons
+from backend.accounting.dbd.rows.bulk import text_of
+from backend.accounting.dbd.rows.jobs import Raw
+from backend.accounting.dbd.rows.names import Asked, Names
 
 SOURCE = "slurmdbd"
 BASE_STATES = (

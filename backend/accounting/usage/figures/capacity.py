@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from backend.accounting.usage.atoms import Sql, pieces_sql
-from backend.accounting.usage.formulas import SHARES
-from backend.accounting.usage.plan import Plan
+from backend.accounting.usage.figures.atoms import Sql, pieces_sql
+from backend.accounting.usage.figures.formulas import SHARES
+from backend.accounting.usage.figures.plan import Plan
 from backend.accounting.warehouse import WarehouseState
 
 HOUR_S = 3600

@@ -9,8 +9,8 @@ from typing import Any
 
 import duckdb
 
-from backend.accounting.usage.atoms import Sql, atoms, attempts, nothing, pieces_sql, quoted
-from backend.accounting.usage.filters import (
+from backend.accounting.usage.figures.atoms import Sql, atoms, attempts, nothing, pieces_sql, quoted
+from backend.accounting.usage.figures.filters import (
     AccountTree,
     Column,
     filter_condition,
@@ -18,9 +18,9 @@ from backend.accounting.usage.filters import (
     of_jobs,
     scope_condition,
 )
-from backend.accounting.usage.formulas import QUANTILES, raws_of
-from backend.accounting.usage.plan import Piece, Plan, runs
-from backend.accounting.usage.question import Scope
+from backend.accounting.usage.figures.formulas import QUANTILES, raws_of
+from backend.accounting.usage.figures.plan import Piece, Plan, runs
+from backend.accounting.usage.terms.question import Scope
 
 # A row of the detail matters to [since, until) only if it ended later and was submitted earlier; a day of slack for
 # clocks that were set back between a job's submission and its start.

@@ -8,13 +8,13 @@ from datetime import datetime
 
 import duckdb
 
-from backend.accounting.usage.capacity import Shares
-from backend.accounting.usage.filters import of_jobs
-from backend.accounting.usage.formulas import SHARES, UNAVAILABLE
-from backend.accounting.usage.groups import SLACK_S, Rows
-from backend.accounting.usage.plan import Plan
+from backend.accounting.usage.figures.capacity import Shares
+from backend.accounting.usage.figures.filters import of_jobs
+from backend.accounting.usage.figures.formulas import SHARES, UNAVAILABLE
+from backend.accounting.usage.figures.groups import SLACK_S, Rows
+from backend.accounting.usage.figures.plan import Plan
 from backend.accounting.usage.source import first_row
-from backend.accounting.usage.zones import zone_of
+from backend.accounting.usage.terms.zones import zone_of
 from backend.accounting.warehouse import WarehouseState
 
 _UNKNOWN = {

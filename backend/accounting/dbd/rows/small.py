@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backend.accounting import model
-from backend.accounting.dbd.bulk import REAL, TEXT, Field, read, text_of
 from backend.accounting.dbd.connection import Connection
+from backend.accounting.dbd.rows.bulk import REAL, TEXT, Field, read, text_of
+from backend.accounting.dbd.rows.tres import TresParser
 from backend.accounting.dbd.schema import Schema
-from backend.accounting.dbd.tres import TresParser
 
 # States of a node in the event table, by the base state's number of slurm.h, and the flags that matter here.
 NODE_STATES = ("UNKNOWN", "DOWN", "IDLE", "ALLOCATED", "ERROR", "MIXED", "FUTURE")

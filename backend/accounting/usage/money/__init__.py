@@ -1,0 +1,1 @@
+"""Prices, and what usage costs by them."""

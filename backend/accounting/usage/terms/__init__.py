@@ -1,0 +1,1 @@
+"""What can be asked for: metrics, dimensions, windows and zones, and the question itself."""
