@@ -161,7 +161,8 @@ def asked_of(world: World, job_id: int, viewer: Any = ADA) -> dict[str, Any]:
 
 def test_what_a_running_job_asked_for_is_what_the_accounts_or_its_session_say(tmp_path: Path) -> None:
     session = "sabcdefgh"
-    world = World(tmp_path, jobs=[job(4, name=f"carme-{session}", nodes=2), job(5), job(6, state="PENDING", nodes=3)])
+    plain = job(5)
+    world = World(tmp_path, jobs=[job(4, name=f"carme-{session}", nodes=2), plain, job(6, state="PENDING", nodes=3)])
     request = LaunchRequest(app="jupyterlab", gpus=1, nodes=2, cpus=4, memory_mb=8192)
     session_row(world, session, job_id=4, request=request.to_dict())
     assert asked_of(world, 4) == {"cpus": 8, "mem_mb": 16384, "gpus": 2, "nodes": 2}
@@ -169,7 +170,7 @@ def test_what_a_running_job_asked_for_is_what_the_accounts_or_its_session_say(tm
     assert asked_of(world, 6) == {"cpus": 4, "mem_mb": 4096, "nodes": 3}
     tres = "cpu=6,gres/gpu=1,mem=9G,node=1"
     begun = {"state": "RUNNING", "end_s": None, "start_s": int(time.time()) - 300}
-    keep(world, past(5, submit_s=job(5)["submit_s"], req_cpus=6, req_mem_mb=9216, req_tres=tres, **begun))
+    keep(world, past(5, submit_s=plain["submit_s"], req_cpus=6, req_mem_mb=9216, req_tres=tres, **begun))
     assert asked_of(world, 5) == {"cpus": 6, "mem_mb": 9216, "gpus": 1, "nodes": 1, "tres": tres}
 
 
