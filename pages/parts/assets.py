@@ -19,7 +19,7 @@ def version() -> str:
     """Twelve hex digits of everything in `assets/web/console`."""
     digest = hashlib.sha256()
     for path in sorted(path for path in CONSOLE.rglob("*") if path.is_file()):
-        digest.update(path.name.encode())
+        digest.update(str(path.relative_to(CONSOLE)).encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 

@@ -2,8 +2,8 @@
 import {h} from "./dom.js"
 import {full, many, when} from "./format.js"
 import {icon} from "./icons.js"
-import {chartView, legend, Stage, twin} from "./usagechart.js"
-import {budgetForm, currencyForm, endForm, priceForm} from "./budgetforms.js"
+import {chartView, legend, Stage, twin} from "./usage/chart.js"
+import {budgetForm, currencyForm, endForm, priceForm} from "./forms/budget.js"
 import {badge, empty, go, notice, skeleton} from "./ui.js"
 
 export const title = "Budgets"

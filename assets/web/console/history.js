@@ -7,7 +7,7 @@ import {bulkTag, editMarks, keyOf, loadFilters} from "./history/marks.js"
 import {SORTS, anyFilter, question} from "./history/words.js"
 import {icon} from "./icons.js"
 import {gpuWords} from "./joblist.js"
-import {path} from "./spark.js"
+import {path} from "./sessions/spark.js"
 import {badge, empty, go, select, skeleton} from "./ui.js"
 
 const MOST_KEPT = 500 // jobs of which it is remembered what they used

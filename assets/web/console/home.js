@@ -2,7 +2,7 @@
 import {h, html} from "./dom.js"
 import {count, many, memory, model, now, percent, span} from "./format.js"
 import {icon} from "./icons.js"
-import {card, resources} from "./sessioncard.js"
+import {card, resources} from "./sessions/card.js"
 import {empty, facts, go, meter, skeleton} from "./ui.js"
 
 export const title = "Home"

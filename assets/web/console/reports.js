@@ -2,9 +2,9 @@
 import {h} from "./dom.js"
 import {count, full, many, when} from "./format.js"
 import {icon} from "./icons.js"
-import {chartView, legend, Stage} from "./usagechart.js"
+import {chartView, legend, Stage} from "./usage/chart.js"
 import {embedding} from "./embedding.js"
-import {editForm, scheduleForm} from "./reportforms.js"
+import {editForm, scheduleForm} from "./forms/report.js"
 import {badge, empty, go, skeleton} from "./ui.js"
 
 export const title = "Reports"

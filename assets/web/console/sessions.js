@@ -3,7 +3,7 @@ import {h} from "./dom.js"
 import {full, many} from "./format.js"
 import {icon} from "./icons.js"
 import {askPermission, mayAsk} from "./notify.js"
-import {card} from "./sessioncard.js"
+import {card} from "./sessions/card.js"
 import {drawer, empty, go, skeleton} from "./ui.js"
 
 export const title = "Sessions"

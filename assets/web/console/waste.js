@@ -1,7 +1,7 @@
 // Waste: jobs whose GPUs do nothing now, and GPU-hours that stood idle, by whom; each figure opens into its jobs.
 import {h} from "./dom.js"
 import {ahead, count, full, many, memory, model, now, span, when} from "./format.js"
-import {tellForm} from "./wasteforms.js"
+import {tellForm} from "./forms/waste.js"
 import {badge, drawer, empty, notice, select, skeleton} from "./ui.js"
 
 export const title = "Waste"

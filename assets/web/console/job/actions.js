@@ -3,7 +3,7 @@ import {h} from "../dom.js"
 import {parseSpan, span} from "../format.js"
 import {icon} from "../icons.js"
 import {go} from "../ui.js"
-import {launchHref} from "../sessioncard.js"
+import {launchHref} from "../sessions/card.js"
 import {copy} from "./verdicts.js"
 
 export function actions(app, own, again) {

@@ -1,6 +1,6 @@
 // Telling a person that their job leaves its GPUs idle: what they would read, before it goes out.
-import {h} from "./dom.js"
-import {skeleton} from "./ui.js"
+import {h} from "../dom.js"
+import {skeleton} from "../ui.js"
 
 /** The dialog; `done` is called once it was sent. */
 export function tellForm(app, job, done) {

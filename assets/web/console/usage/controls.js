@@ -1,9 +1,9 @@
 // What the usage page is asked: presets, metric, split, window, comparison and filters. Every control changes the
 // address and nothing else.
-import {h} from "./dom.js"
-import {icon} from "./icons.js"
-import {field, go, select, toggle} from "./ui.js"
-import {flip, presets, to, values} from "./usageaddress.js"
+import {h} from "../dom.js"
+import {icon} from "../icons.js"
+import {field, go, select, toggle} from "../ui.js"
+import {flip, presets, to, values} from "./address.js"
 
 const CHARTS = [
   ["time", "Over time"], ["rank", "Ranking"], ["tree", "Account tree"], ["week", "Hours of the week"], ["wait", "Wait by size"], ["capacity", "Cluster"],

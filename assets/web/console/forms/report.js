@@ -1,6 +1,6 @@
 // The forms of reports: what is asked and who sees it; when it goes out and where to.
-import {h} from "./dom.js"
-import {field, go, select, toggle} from "./ui.js"
+import {h} from "../dom.js"
+import {field, go, select, toggle} from "../ui.js"
 
 const MOST_BY = 3
 const CHARTS = [["", "As it suits"], ["time", "Over time"], ["rank", "Ranking"], ["table", "Only a table"]]

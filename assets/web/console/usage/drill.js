@@ -1,12 +1,12 @@
 // Behind a mark: its jobs in the drawer, each with what it contributes, together the figure; or the smaller cells the
 // mark is made of, each of which opens its own.
-import {h} from "./dom.js"
-import {count, full, many, model, span, when} from "./format.js"
-import {icon} from "./icons.js"
-import {STATES, jobHref} from "./job/names.js"
-import {badge, drawer, empty, go, skeleton} from "./ui.js"
-import {asked, to} from "./usageaddress.js"
-import {downloads} from "./usagefiles.js"
+import {h} from "../dom.js"
+import {count, full, many, model, span, when} from "../format.js"
+import {icon} from "../icons.js"
+import {STATES, jobHref} from "../job/names.js"
+import {badge, drawer, empty, go, skeleton} from "../ui.js"
+import {asked, to} from "./address.js"
+import {downloads} from "./files.js"
 
 export const open = (app, cell) => to(app, {cell})
 

@@ -1,7 +1,7 @@
 // A chart of the usage page: BokehJS draws what the server has built, these lines swap it in without a flicker, tell
 // what is under the pointer, and hand a tapped mark on. The chart's twin is a table with the same figures.
-import {h} from "./dom.js"
-import {empty, skeleton} from "./ui.js"
+import {h} from "../dom.js"
+import {empty, skeleton} from "../ui.js"
 
 /** The place of a chart in the page. The patcher leaves what is inside alone. */
 export class Stage {

@@ -1,9 +1,9 @@
 // A session, as a card: the same on Home and on Sessions.
-import {h} from "./dom.js"
-import {SESSION_STATES, ahead, full, many, memory, model, now, span, ticking, when} from "./format.js"
-import {icon} from "./icons.js"
+import {h} from "../dom.js"
+import {SESSION_STATES, ahead, full, many, memory, model, now, span, ticking, when} from "../format.js"
+import {icon} from "../icons.js"
 import {sparks} from "./spark.js"
-import {badge, go} from "./ui.js"
+import {badge, go} from "../ui.js"
 
 /** What it has, in a few words: 1 × A100 · 8 CPUs · 32 GB. */
 export function resources(request) {

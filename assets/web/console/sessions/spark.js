@@ -1,6 +1,6 @@
 // A line as small as a word: how busy something was over a session's life, and now.
-import {h} from "./dom.js"
-import {now, span, when} from "./format.js"
+import {h} from "../dom.js"
+import {now, span, when} from "../format.js"
 
 const WIDTH = 96
 const HEIGHT = 22

@@ -1,8 +1,8 @@
 // The map's twin: the same nodes as a table, sorted by any column; only the rows in sight are in the document.
-import {h} from "./dom.js"
-import {NODE_LOOKS, count, memory, model} from "./format.js"
-import {go} from "./ui.js"
-import {KIND, STATE, PARTS, CPUS, CPUS_USED, MB, MB_USED, GPUS, GPUS_USED, MODEL} from "./columns.js"
+import {h} from "../dom.js"
+import {NODE_LOOKS, count, memory, model} from "../format.js"
+import {go} from "../ui.js"
+import {KIND, STATE, PARTS, CPUS, CPUS_USED, MB, MB_USED, GPUS, GPUS_USED, MODEL} from "../columns.js"
 
 const ROW_PX = 34
 const WINDOW_PX = 560

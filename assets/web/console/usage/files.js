@@ -1,7 +1,7 @@
 // Figures to take away: links to the files that the server makes of the same address.
-import {h} from "./dom.js"
-import {icon} from "./icons.js"
-import {keepForm} from "./reportforms.js"
+import {h} from "../dom.js"
+import {icon} from "../icons.js"
+import {keepForm} from "../forms/report.js"
 
 const FORMATS = {xlsx: ["Excel", "XLSX"], csv: ["Table as text", "CSV"], parquet: ["For programs", "Parquet"], json: ["For scripts", "JSON"], pdf: ["To print", "PDF"]}
 

@@ -1,8 +1,8 @@
 // The node map: nodes grouped by their name, laid out by the page itself. Each node is one button with
 // colour, glyph and (where there is room) name, CPU bar and a square for each GPU. Arrow keys walk, Enter opens.
-import {h, memo} from "./dom.js"
-import {NODE_LOOKS, many, memory, model} from "./format.js"
-import {KIND, CPUS, CPUS_USED, MB, MB_USED, GPUS, GPUS_USED, MODEL} from "./columns.js"
+import {h, memo} from "../dom.js"
+import {NODE_LOOKS, many, memory, model} from "../format.js"
+import {KIND, CPUS, CPUS_USED, MB, MB_USED, GPUS, GPUS_USED, MODEL} from "../columns.js"
 
 const ROOMY_UP_TO = 400 // nodes with name and figures
 const COMPACT_UP_TO = 2500 // nodes with their glyph and GPUs; above, the glyph alone

@@ -1,7 +1,7 @@
 // The forms of budgets and prices; what is wrong is told beside its field, as the server says it.
-import {h} from "./dom.js"
-import {field, notice, select} from "./ui.js"
-import {form, textField} from "./reportforms.js"
+import {h} from "../dom.js"
+import {field, notice, select} from "../ui.js"
+import {form, textField} from "./report.js"
 
 const pairs = (list) => list.map(([value, label]) => ({value, label}))
 const RESOURCES = [["cpu", "CPU"], ["mem", "Memory, GB (1024 MB)"], ["node", "Node"], ["billing", "Slurm’s billing unit"], ["gres/gpu", "GPU of any type"], ["gpu-type", "GPU of one type"]]
