@@ -62,6 +62,21 @@ def test_no_bin_is_narrower_than_the_samples_are_apart(site: TelemetrySite) -> N
     assert raw.step_s < 10
 
 
+@pytest.mark.parametrize("stretches", [[[10], [20], [30], [40, 42]], [[10, 20, 30], [40, 42]]])
+def test_a_last_look_soon_after_the_one_before_makes_no_bins_narrower(
+    site: TelemetrySite, stretches: list[list[float]]
+) -> None:
+    start_s = int(site.now_s) - 100
+    job = JobRef(CLUSTER, 7, start_s)
+    site.store.told([JobFacts(CLUSTER, 7, start_s, None)])
+    for after in stretches:
+        site.store.seal()
+        times = start_s + np.array(after, float)
+        site._send(7, "n1", times, gpus=0, start_s=start_s, shape={}, model="", node_wide=False)
+    (one,) = site.telemetry.series(job, ["cpu_cores"])
+    assert one.step_s == 10
+
+
 def test_a_stretch_without_samples_has_no_point(site: TelemetrySite) -> None:
     gap = lambda t: np.where((t > 600) & (t < 1200), np.nan, 1.0)  # noqa: E731
     job = site.job(7, hours=0.5, shape={"cpu_cores": gap})

@@ -13,6 +13,7 @@ from backend.telemetry.catalogue import IDLE_GPU_PERCENT
 from backend.telemetry.store.layout.chunks import Chunk, Times, device_order
 
 USUAL_S = 10.0  # what a sample stands for when it is the only one
+LEAST_LOOKS = 3
 SPARK_POINTS = 32
 ACTIVE_CPU_SHARE = 0.02
 FULL_CPU = 0.95  # cores: as good as one CPU that never waits
@@ -26,7 +27,10 @@ class _Node:
     """Sums of a job's part on one node."""
 
     looks: int = 0
+    first_s: float = math.inf
+    last_s: float = -math.inf
     every_s: float = USUAL_S
+    every_of: int = 0  # how many looks of one stretch have told that
     cores: float = 0.0  # sum over looks
     share: float = 0.0  # of its CPUs, sum over looks
     shares: int = 0
@@ -102,7 +106,7 @@ class Tally:
     def _add_node(self, chunk: Chunk, minutes: dict[int, float]) -> None:
         node = self.nodes.setdefault(chunk.key.node, _Node())
         node.looks += len(chunk.times_s)
-        node.every_s = _every_s(chunk) or node.every_s
+        _tell_distance(node, chunk.times_s)
         cores, cpus = _row(chunk, "cpu_cores"), _row(chunk, "cpus")
         node.cpus = max(node.cpus, _greatest(cpus))
         there = ~np.isnan(cores)
@@ -280,6 +284,16 @@ def _busy(chunk: Chunk) -> Times:
 
 def _greatest(values: Times) -> float:
     return float(np.fmax.reduce(values, initial=0.0)) if len(values) else 0.0
+
+
+def _tell_distance(node: _Node, times: Times) -> None:
+    """How far looks usually are apart: by the longest stretch. One of two looks says little: a job's last look may come
+    soon after the one before."""
+    node.first_s, node.last_s = min(node.first_s, float(times[0])), max(node.last_s, float(times[-1]))
+    if len(times) >= max(node.every_of, LEAST_LOOKS):
+        node.every_s, node.every_of = float(np.median(np.diff(times))), len(times)
+    elif not node.every_of and node.looks > 1:
+        node.every_s = (node.last_s - node.first_s) / (node.looks - 1)
 
 
 def _every_s(chunk: Chunk) -> float | None:
