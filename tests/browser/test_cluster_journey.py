@@ -52,7 +52,7 @@ def test_a_person_of_the_directory_works_in_jupyterlab_on_one_a100_two_clicks_fr
 
     open_button = page.get_by_role("button", name="Open JupyterLab")
     open_button.wait_for(timeout=READY_MS)
-    job_id = page.locator(".session a[href*='job=']").first.inner_text()
+    job_id = page.locator(".session a[href^='/job?id=']").first.inner_text()
     with page.expect_popup() as opened:
         open_button.click()
     run_cell(opened.value, "import os; print('gpu:', os.environ['CUDA_VISIBLE_DEVICES'])", "gpu: 0")
