@@ -84,9 +84,9 @@ def test_every_command_has_help() -> None:
     found = commands(build_parser(), ())
     assert {" ".join(path) for path in found} == {
         "serve", "doctor", "session launch", "session list", "session stop", "jobs list", "jobs show",
-        "jobs cancel", "jobs history", "user add", "user lock", "user unlock", "user reset-2fa", "user code", "user list",
-        "sync", "usage", "import-sacct", "report list", "report run", "agent sample", "agent node", "agent node-key",
-        "agent pack",
+        "jobs cancel", "jobs history", "user add", "user lock", "user unlock", "user reset-2fa", "user code",
+        "user list", "sync", "usage", "import-sacct", "report list", "report run", "agent sample", "agent node",
+        "agent node-key", "agent pack",
     }  # fmt: skip
     for path in found:
         assert main([*path, "--help"]) == 0
