@@ -182,7 +182,9 @@ def session_on_two_nodes(cluster: Cluster, visitor: Visitor) -> tuple[int, list[
 
 
 @pytest.fixture(scope="module")
-def seen(browser: Browser, cluster: Cluster, console: Measuring) -> Iterator[list[Seen]]:
+def seen(
+    browser: Browser, cluster: Cluster, console: Measuring, request: pytest.FixtureRequest
+) -> Iterator[list[Seen]]:
     """Ada's session and Bob's job, each on the page of its owner since its beginning; their loads are over."""
     ada, bob = (
         Visitor(console).sign_in(name, cluster.people[name].password, console.enrol(name)) for name in ("ada", "bob")
@@ -198,6 +200,7 @@ def seen(browser: Browser, cluster: Cluster, console: Measuring) -> Iterator[lis
     (one,), (two,) = (gpus_of(cluster, session, node) for node in (first, second))
     left, right = gpus_of(cluster, job, third)
     waves = Waves(cluster, {first: {one: (20, 70)}, second: {two: (90, 30)}, third: {left: (10, 80), right: (60, 40)}})
+    request.addfinalizer(waves.end)  # also where what follows fails
     waves.start()
     pages = page_of(browser, console, ada), page_of(browser, console, bob)
     for page, number in zip(pages, (session, job), strict=True):
