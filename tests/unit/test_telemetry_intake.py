@@ -13,7 +13,10 @@ import pytest
 from backend.agent.telemetry.batch import is_over
 from backend.telemetry import JobRef
 from backend.telemetry.intake import KeyUnusable, master_key, node_key
+from backend.telemetry.intake.budgets import Limit
 from backend.telemetry.intake.keeping import Housekeeper
+from backend.telemetry.intake.rights import DEVICES
+from backend.telemetry.store import BLOCK_WEIGHT
 from tests.unit.intake_kit import CLUSTER, Agent, IntakeDesk, Signed
 
 SESSION = "s1234567"
@@ -143,7 +146,7 @@ async def test_a_nodes_service_sends_the_jobs_of_its_node_and_no_others(tmp_path
     async with IntakeDesk(tmp_path) as desk:
         desk.job(7, "n1")
         desk.job(8, "n2")
-        service = Agent("node:n1", node_key(master_key(tmp_path / "node.key"), "n1"))
+        service = services(desk)
         both = [
             {"job": job, "device": "", "model": "", "t": [desk.now_s - 1], "m": {"cpu_cores": [1]}} for job in (7, 8)
         ]
@@ -158,34 +161,115 @@ async def test_a_nodes_service_sends_the_jobs_of_its_node_and_no_others(tmp_path
         assert desk.written() == 1
 
 
-async def test_a_job_with_an_agent_of_its_own_is_measured_once(tmp_path: Path) -> None:
+def services(desk: IntakeDesk) -> Agent:
+    return Agent("node:n1", node_key(master_key(desk.folder / "node.key"), "n1"))
+
+
+async def test_where_a_nodes_service_looks_what_a_job_says_of_itself_does_not_count(tmp_path: Path) -> None:
     async with IntakeDesk(tmp_path) as desk:
-        own = agent_of(desk)
-        service = Agent("node:n1", node_key(master_key(tmp_path / "node.key"), "n1"))
-        await desk.send(sample(desk, own))
-        assert (await desk.send(sample(desk, service, ago_s=3))).status == 204
-        assert desk.written() == 1
+        own, service = agent_of(desk), services(desk)
+        service_said = service.batch(7, [desk.now_s - 3], "gpu:0", "NVIDIA A100", gpu_busy_percent=[2.0])
+        job_said = own.batch(7, [desk.now_s - 2], "gpu:0", "NVIDIA A100", gpu_busy_percent=[97.0])
+        invented = own.batch(7, [desk.now_s - 1], "gpu:1", "NVIDIA A100", gpu_busy_percent=[97.0])
+        for batch in (service_said, job_said, invented):
+            assert (await desk.send(batch)).status == 204
+        ref = JobRef(CLUSTER, 7, int(desk.now_s) - 600)
+        assert [(one.device, one.means) for one in desk.telemetry.series(ref, ["gpu_busy_percent"])] == [
+            ("gpu:0", (2.0,))
+        ]
+
+
+async def test_what_a_nodes_service_can_not_tell_of_a_job_its_own_agent_may(tmp_path: Path) -> None:
+    async with IntakeDesk(tmp_path) as desk:
+        own, service = agent_of(desk), services(desk)
+        await desk.send(sample(desk, service, ago_s=3))
+        gpu = own.batch(7, [desk.now_s - 2], "gpu:0", "NVIDIA A100", gpu_busy_percent=[50.0])
+        assert (await desk.send(gpu)).status == 204
+        assert (await desk.send(sample(desk, own))).status == 204
+        assert desk.written() == 2
 
 
 async def test_a_sender_that_floods_must_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backend.telemetry.intake.taking.BURST_VALUES", 2.0)
-    monkeypatch.setattr("backend.telemetry.intake.taking.VALUES_PER_S", 0.0)
+    monkeypatch.setattr("backend.telemetry.intake.taking.OF_SESSION", Limit(0.0, 2.0 * (1 + BLOCK_WEIGHT)))
     async with IntakeDesk(tmp_path) as desk:
         agent = agent_of(desk)
         statuses = [(await desk.send(sample(desk, agent, ago_s=9 - number))).status for number in range(3)]
         assert statuses == [204, 204, 429]
+        agent.node = "n2"  # each node of a job has as much
+        assert (await desk.send(sample(desk, agent))).status == 204
+
+
+async def test_many_blocks_of_one_value_count_as_what_they_take_of_memory(tmp_path: Path) -> None:
+    async with IntakeDesk(tmp_path) as desk:
+        agent = agent_of(desk)
+
+        def block(number: int) -> dict[str, Any]:
+            return {"job": 7, "device": "", "model": "", "t": [desk.now_s - number], "m": {"cpu_cores": [1]}}
+
+        statuses = []
+        for _ in range(4):
+            statuses.append((await desk.send(agent.blocks([block(n) for n in range(4000)], desk.now_s))).status)
+        assert statuses == [204, 204, 204, 429]
+        assert desk.store.unsealed == 12000 * (1 + BLOCK_WEIGHT)
+
+
+async def test_what_can_not_be_read_costs_its_sender_as_much(tmp_path: Path) -> None:
+    """Bytes are paid before they are understood, and the bill of one sender is not another's."""
+    async with IntakeDesk(tmp_path) as desk:
+        agent, service = agent_of(desk), services(desk)
+        rubbish = agent.raw(b"[" + b"0," * (2 << 20) + b"0]")
+        statuses = [(await desk.send(agent.raw(b"[" + b"0," * 2_000_000 + b"0]"))).status for _ in range(12)]
+        assert (statuses[0], statuses[-1]) == (400, 429)
+        assert (await desk.send(rubbish)).status == 429
+        assert (await desk.send(sample(desk, agent))).status == 429
+        assert (await desk.send(sample(desk, service))).status == 204
 
 
 async def test_a_job_has_no_endless_devices(tmp_path: Path) -> None:
     async with IntakeDesk(tmp_path) as desk:
         agent = agent_of(desk)
-        t = [desk.now_s]
-        blocks = [
-            {"job": 7, "device": f"fs:x{number}", "model": "", "t": t, "m": {"fs_read_bytes_per_s": [1]}}
-            for number in range(600)
-        ]
-        assert (await desk.send(agent.blocks(blocks, sent_s=desk.now_s))).status == 403
+        assert (await desk.send(agent.blocks(_file_systems(desk, 7, 600), sent_s=desk.now_s))).status == 403
         assert desk.written() == 0
+
+
+async def test_devices_that_a_job_invents_leave_the_nodes_service_alone(tmp_path: Path) -> None:
+    async with IntakeDesk(tmp_path) as desk:
+        agent, service = agent_of(desk), services(desk)
+        desk.job(8, "n1")
+        assert (await desk.send(agent.blocks(_file_systems(desk, 7, DEVICES), sent_s=desk.now_s))).status == 204
+        before = desk.written()
+        both = [
+            {"job": job, "device": "", "model": "", "t": [desk.now_s - 1], "m": {"cpu_cores": [1]}} for job in (7, 8)
+        ]
+        assert (await desk.send(service.blocks(both, sent_s=desk.now_s))).status == 204
+        assert desk.written() == before + 2
+
+
+async def test_too_many_devices_of_one_job_hold_up_no_other_of_the_node(tmp_path: Path) -> None:
+    async with IntakeDesk(tmp_path) as desk:
+        service = services(desk)
+        desk.job(7, "n1")
+        desk.job(8, "n1")
+        other = {"job": 8, "device": "", "model": "", "t": [desk.now_s - 1], "m": {"cpu_cores": [1]}}
+        blocks = [*_file_systems(desk, 7, DEVICES + 9), other]
+        assert (await desk.send(service.blocks(blocks, sent_s=desk.now_s))).status == 204
+        assert desk.written() == DEVICES + 1
+
+
+def _file_systems(desk: IntakeDesk, job: int, count: int) -> list[dict[str, Any]]:
+    metrics = {"fs_read_bytes_per_s": [1]}
+    return [
+        {"job": job, "device": f"fs:x{number}", "model": "", "t": [desk.now_s], "m": metrics} for number in range(count)
+    ]
+
+
+async def test_a_sender_fills_no_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with IntakeDesk(tmp_path) as desk:
+        agent = agent_of(desk)
+        for number in range(60):
+            block = {"job": 7, "device": "", "model": "", "t": [desk.now_s], "m": {f"nonsense_{number}": [1]}}
+            assert (await desk.send(agent.blocks([block], sent_s=desk.now_s))).status == 400
+        assert len(caplog.records) == 20
 
 
 async def test_a_full_disk_is_said_and_acknowledges_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,5 +350,3 @@ async def test_a_bomb_is_not_inflated(tmp_path: Path) -> None:
         agent = agent_of(desk)
         assert (await desk.send(agent.raw(b" " * (64 << 20)))).status == 413
         assert (await desk.send(agent.raw(json.dumps({"x": "y" * (10 << 20)}).encode()))).status == 413
-
-

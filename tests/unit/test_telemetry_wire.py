@@ -158,3 +158,10 @@ def test_what_an_agent_builds_is_read_as_it_was(data: st.DataObject) -> None:
     for at, row in enumerate(rows):
         for name, column in zip(block.metrics, block.values[:, at].tolist(), strict=True):
             assert column == row.values[name] if name in row.values else math.isnan(column)
+
+
+@pytest.mark.parametrize("one", ["{},", "[],"])
+def test_more_objects_than_a_batch_can_have_are_not_even_parsed(one: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backend.telemetry.intake.wire.json.loads", None)
+    with pytest.raises(BadBatch, match="more objects or lists"):
+        read(sent("[" + one * 600_000 + "0]"))

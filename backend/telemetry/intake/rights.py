@@ -12,7 +12,7 @@ from backend.telemetry.store import Block, JobFacts, Store
 
 LATE_S = 60.0  # clocks that differ a little: what was measured so long after the end of its job is still taken
 SNAPSHOT_LAG_S = 15.0  # a job may have begun so long before the snapshot shows it
-DEVICES = 512  # of a job on one node
+DEVICES = 160  # of a job on one node: sixteen GPUs in seven parts each, and forty file systems
 RETRY_S = 5
 
 
@@ -42,7 +42,7 @@ class Rights:
 
     def __init__(self, jobs: JobsNow, store: Store) -> None:
         self._jobs, self._store = jobs, store
-        self._devices: dict[tuple[str, int, str], set[str]] = {}
+        self._devices: dict[tuple[str, int, str, str], set[str]] = {}  # by cluster, job, node and sender
 
     def of_session(self, session: Known, sent: Sent, correction_s: float) -> Allowed:
         """What a session's agent sent. Raises NotAllowed."""
@@ -55,14 +55,16 @@ class Rights:
         facts = self._facts(session.cluster, session.job_id, sent, correction_s)
         if facts is None:
             raise NotAllowed(403, "the session's job has no such node")
-        self._count_devices(session.cluster, sent)
+        sender = (session.cluster, session.job_id, sent.node, "its own agent")
+        if not all(self._has_room(sender, block) for block in sent.blocks):
+            raise NotAllowed(403, f"a job has at most {DEVICES} devices on a node")
         return Allowed(session.cluster, sent.blocks, (facts,))
 
     def of_node(self, node: str, sent: Sent, correction_s: float) -> Allowed:
         """What a node's service sent. Raises NotAllowed.
 
-        Blocks of jobs that the node doesn't have are left out, and if that is all of them: a batch of what is no job
-        any more (a process that outlived it) must not hold up those behind it.
+        Blocks of jobs that the node doesn't have are left out, and of devices beyond DEVICES, and if that is all of
+        them: a batch of what is no job any more (a process that outlived it) must not hold up those behind it.
         """
         if sent.node != node:
             raise NotAllowed(403, "a node's service sends its own node and no other")
@@ -71,10 +73,13 @@ class Rights:
         if cluster is None:
             raise NotAllowed(403, "no cluster has such a node")
         found = {job_id: self._facts(cluster, job_id, sent, correction_s) for job_id in job_ids}
-        self._count_devices(cluster, sent)
         return Allowed(
             cluster,
-            tuple(block for block in sent.blocks if found[block.job_id]),
+            tuple(
+                block
+                for block in sent.blocks
+                if found[block.job_id] and self._has_room((cluster, block.job_id, node, "its node's service"), block)
+            ),
             tuple(facts for facts in found.values() if facts),
         )
 
@@ -96,13 +101,12 @@ class Rights:
         assert sight.start_s is not None  # noqa: S101 - `started` says so
         return JobFacts(sight.cluster, sight.job_id, sight.start_s, sight.end_s)
 
-    def _count_devices(self, cluster: str, sent: Sent) -> None:
-        for block in sent.blocks:
-            known = self._devices.setdefault((cluster, block.job_id, sent.node), set())
+    def _has_room(self, sender: tuple[str, int, str, str], block: Block) -> bool:
+        """Whether this is one of the devices that are counted for the sender, or may become one."""
+        known = self._devices.setdefault(sender, set())
+        if len(known) < DEVICES:
             known.add(block.device)
-            if len(known) > DEVICES:
-                known.discard(block.device)
-                raise NotAllowed(403, f"a job has at most {DEVICES} devices on a node")
+        return block.device in known
 
     def forget(self, jobs: Sequence[tuple[str, int]]) -> None:
         """Keep in mind only the devices of these jobs."""

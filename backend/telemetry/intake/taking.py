@@ -11,20 +11,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.agent.telemetry.batch import over_answer
+from backend.telemetry.intake.budgets import Budgets, Limit
 from backend.telemetry.intake.committer import Committer
 from backend.telemetry.intake.keys import Keys, KeyUnusable, Known, signed_by
 from backend.telemetry.intake.rights import Allowed, NotAllowed, Rights
-from backend.telemetry.intake.wire import BadBatch, Sent, TooLarge, read
+from backend.telemetry.intake.wire import BadBatch, Sent, TooLarge, inflated, understood
 from backend.telemetry.model import TelemetryUnusable
 from backend.telemetry.store import Batch, Store
 
 log = logging.getLogger("carme.telemetry")
 
-LARGE_BYTES = 32 * 1024  # deflated: what is larger is read away from the event loop
-VALUES_PER_S = 20_000.0  # of one sender, on the long run: fifty GPUs every second
-BURST_VALUES = 10_000_000.0  # an hour of a large node, after the console was away
+LARGE_BYTES = 64 * 1024  # what is larger is read away from the event loop
+TO_READ = Limit(1_000_000.0, 32_000_000.0)
+"""Bytes of JSON of one sender, whatever becomes of them: a hundred nodes of sixteen GPUs every two seconds."""
+OF_SESSION = Limit(1_000.0, 1_000_000.0)
+"""Weight, by each of its nodes: three times what a node of sixteen GPUs comes to with a look every ten seconds."""
+OF_NODE = Limit(50_000.0, 10_000_000.0)
+"""Weight: a node with a hundred jobs, a look every two seconds; an hour of a large node, after the console was away."""
 RETRY_S = 10
 SAID_MOST = 10_000
+SAID_OF_ONE = 20
+SAY_AGAIN_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -46,8 +53,9 @@ class Taking:
         self, store: Store, keys: Keys, rights: Rights, committer: Committer, now: Callable[[], float] = time.time
     ) -> None:
         self._store, self._keys, self._rights, self._committer, self._now = store, keys, rights, committer, now
-        self._budgets: dict[str, tuple[float, float]] = {}  # by sender: values left, as of
-        self._said: set[tuple[str, str]] = set()
+        self._to_read, self._to_keep = Budgets(), Budgets()
+        self._said: dict[str, set[str]] = {}
+        self._said_since_s = time.monotonic()
         self._writing: dict[tuple[str, str, str, int], asyncio.Task[None]] = {}
         self.batches = self.values = self.refused = 0
         self.trouble: tuple[str, float] | None = None  # why nothing can be written, and since when
@@ -95,7 +103,11 @@ class Taking:
         return known, None if known is None else known.key
 
     async def _signed(self, sender: str, session: Known | None, body: bytes, received_s: float) -> Taken:
-        sent = read(body) if len(body) < LARGE_BYTES else await asyncio.to_thread(read, body)
+        if self._to_read.left(sender, TO_READ) <= 0:
+            return TOO_MUCH
+        plain = inflated(body)
+        self._to_read.pay(sender, TO_READ, len(plain))
+        sent = understood(plain) if len(plain) < LARGE_BYTES else await asyncio.to_thread(understood, plain)
         name = (sender, sent.node, sent.boot, sent.seq)
         if name in self._writing:  # it came again while it is being written
             await asyncio.shield(self._writing[name])
@@ -111,9 +123,11 @@ class Taking:
         else:
             allowed = self._rights.of_node(sender.partition(":")[2], sent, correction_s)
         if len(allowed.blocks) < len(sent.blocks):
-            self._say(sender, f"left out: {len(sent.blocks) - len(allowed.blocks)} blocks of jobs of other nodes")
-        if not self._within_budget(sender, sent.values):
-            return Taken(429, _detail("more than one sender may send"), RETRY_S)
+            self._say(sender, "has sent of jobs of other nodes, or of more devices than a job has: left out")
+        limit = OF_NODE if session is None else OF_SESSION
+        if self._to_keep.left((sender, sent.node), limit) <= 0:
+            return TOO_MUCH
+        self._to_keep.pay((sender, sent.node), limit, sent.weight)
         writing = asyncio.ensure_future(self._write(sender, sent, allowed, received_s))
         self._writing[name] = writing
         try:
@@ -134,31 +148,23 @@ class Taking:
         )  # fmt: skip
         await self._committer.commit([*self._store.news(allowed.facts), batch])
 
-    def _within_budget(self, sender: str, values: int) -> bool:
-        now = time.monotonic()
-        left, as_of = self._budgets.get(sender, (BURST_VALUES, now))
-        left = min(BURST_VALUES, left + (now - as_of) * VALUES_PER_S)
-        if values > left:
-            return False
-        if len(self._budgets) > 2 * SAID_MOST:
-            self._budgets.clear()
-        self._budgets[sender] = (left - values, now)
-        return True
-
     def _refuse(self, sender: str, status: int, why: str) -> Taken:
         self.refused += 1
         self._say(sender, f"turned away ({status}): {why}")
         return Taken(status, _detail(why))
 
     def _say(self, sender: str, what: str) -> None:
-        """To the log, each thing once of each sender."""
-        if (sender, what) in self._said:
-            return
-        if len(self._said) > SAID_MOST:
-            self._said.clear()
-        self._said.add((sender, what))
-        log.warning("%s %s", sender, what)
+        """To the log: each thing once an hour of each sender, and no more than SAID_OF_ONE of them."""
+        if len(self._said) > SAID_MOST or time.monotonic() - self._said_since_s > SAY_AGAIN_S:
+            self._said, self._said_since_s = {}, time.monotonic()
+        said = self._said.setdefault(sender, set())
+        if what not in said and len(said) < SAID_OF_ONE:
+            said.add(what)
+            log.warning("%s %s", sender, what)
 
 
 def _detail(why: str) -> bytes:
     return json.dumps({"detail": why}).encode()
+
+
+TOO_MUCH = Taken(429, _detail("more than one sender may send"), RETRY_S)

@@ -17,6 +17,8 @@ MOST_SENT_BYTES = 1 << 20
 MOST_BYTES = 4 << 20
 MOST_POINTS = 1000
 MOST_BLOCKS = 4096
+MOST_OBJECTS = 2 * MOST_BLOCKS + 1  # the batch, and a block with its metrics
+MOST_LISTS = 32 * MOST_BLOCKS
 MOST_MODEL = 80
 HIGHEST = 1e18
 DEVICE = re.compile(r"|gpu:[0-9]{1,4}(:[0-9]{1,4})?|fs:[A-Za-z0-9_.-]{1,64}|node")
@@ -51,10 +53,20 @@ class Sent:
         """How many numbers it has."""
         return sum(block.values.size for block in self.blocks)
 
+    @property
+    def weight(self) -> int:
+        """What it takes of memory, in values."""
+        return sum(block.weight for block in self.blocks)
+
 
 def read(body: bytes) -> Sent:
     """A batch as it was sent. Raises BadBatch, TooLarge."""
-    found = _object(_parsed(_inflated(body)), _KEYS, "the batch")
+    return understood(inflated(body))
+
+
+def understood(plain: bytes) -> Sent:
+    """A batch's JSON. Raises BadBatch."""
+    found = _object(_parsed(plain), _KEYS, "the batch")
     if found["v"] != 1 or type(found["v"]) is not int:
         _bad("v: 1 is wanted")
     if not isinstance(found["boot"], str) or not BOOT.fullmatch(found["boot"]):
@@ -77,7 +89,8 @@ def _bad(why: str) -> NoReturn:
     raise BadBatch(why)
 
 
-def _inflated(body: bytes) -> bytes:
+def inflated(body: bytes) -> bytes:
+    """A body's JSON. Raises BadBatch, TooLarge."""
     if len(body) > MOST_SENT_BYTES:
         raise TooLarge(f"at most {MOST_SENT_BYTES} bytes are taken")
     inflate = zlib.decompressobj()
@@ -96,6 +109,9 @@ def _parsed(plain: bytes) -> Any:
     def constant(name: str) -> NoReturn:
         _bad(f"{name} is no number in JSON")
 
+    # Each is an object of Python's, and a text of some kilobytes could hold a million of them.
+    if plain.count(b"{") > MOST_OBJECTS or plain.count(b"[") > MOST_LISTS:
+        _bad("the body has more objects or lists than a batch can have")
     try:
         return json.loads(plain, parse_constant=constant)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError too

@@ -28,6 +28,8 @@ _FRAME = struct.Struct("<II")
 _SIZE = struct.Struct("<I")
 _LONGEST = 64 << 20
 _ZSTD = pa.Codec("zstd", 1)
+BLOCK_WEIGHT = 100
+"""What a block takes of memory beside its values, in values: some six hundred bytes of objects."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Block:
     times_s: Times
     metrics: tuple[str, ...]
     values: Matrix  # metrics × times; NaN: not measured
+
+    @property
+    def weight(self) -> int:
+        """What it takes of memory, in values."""
+        return BLOCK_WEIGHT + int(self.values.size)
 
 
 @dataclass(frozen=True)

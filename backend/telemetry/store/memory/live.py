@@ -18,8 +18,7 @@ from backend.telemetry.store.layout.wal import Batch, Block, JobFacts, Record, f
 from backend.telemetry.store.memory.attempts import Attempt, Attempts
 from backend.telemetry.store.memory.senders import Clock, Sender
 
-SIBLING_S = 120  # a job whose own agent has sent within this time is not measured by the node service as well
-
+SIBLING_S = 120  # what a node's service has told within this time, a job's own agent tells for nothing
 
 LATEST_S = 86400.0  # what comes later than that after it was measured is not taken in, nor what is of the future
 AHEAD_S = 60.0
@@ -31,6 +30,7 @@ class Head:
     def __init__(self) -> None:
         self._jobs: dict[tuple[str, int], dict[Key, list[tuple[Clock, Block]]]] = {}
         self.samples = 0
+        self.weight = 0
 
     def add(self, batch: Batch, clock: Clock, blocks: Iterable[Block]) -> None:
         """Take samples in."""
@@ -38,6 +38,7 @@ class Head:
             key = Key(batch.cluster, block.job_id, batch.node, block.device)
             self._jobs.setdefault(key[:2], {}).setdefault(key, []).append((clock, block))
             self.samples += block.values.size
+            self.weight += block.weight
 
     def jobs(self) -> list[tuple[str, int]]:
         """Cluster and number of each job."""
@@ -46,6 +47,10 @@ class Head:
     def blocks(self, jobs: Iterable[tuple[str, int]]) -> dict[Key, list[tuple[Clock, Block]]]:
         """Those of these jobs."""
         return {key: list(found) for job in jobs for key, found in self._jobs.get(job, {}).items()}
+
+
+def _kind(block: Block) -> str:
+    return block.device.partition(":")[0]
 
 
 def _timely(block: Block, batch: Batch, clock: Clock) -> Block | None:
@@ -88,7 +93,7 @@ class Live:
         self.newest_s: float | None = None
         self.wal_read: dict[int, int] = {}  # how far each log was read
         self._heard: dict[tuple[str, int], float] = {}  # the newest sample of each job since the start
-        self._own: dict[tuple[str, int, str], float] = {}  # when a job's own agent last sent from this node
+        self._by_service: dict[tuple[str, int, str, str], float] = {}  # when a node's service last sent this kind of it
 
     @classmethod
     def sealed(cls, folder: Path, manifest: Manifest) -> Live:
@@ -116,6 +121,11 @@ class Live:
         """How many are in no file yet."""
         return self.head.samples + (self.sealing.samples if self.sealing else 0)
 
+    @property
+    def weight(self) -> int:
+        """What these take of memory, in values."""
+        return self.head.weight + (self.sealing.weight if self.sealing else 0)
+
     def adopt(self, sealed: Attempts) -> None:
         """The sums now that what was being sealed is in files."""
         with self.lock:
@@ -140,7 +150,8 @@ class Live:
             for name in senders:
                 self.senders.pop(name, None)
             newest_s = self.newest_s or 0.0
-            self._own = {key: sent_s for key, sent_s in self._own.items() if sent_s > newest_s - SIBLING_S}
+            told = self._by_service
+            self._by_service = {key: sent_s for key, sent_s in told.items() if sent_s > newest_s - SIBLING_S}
 
     def mark_archived(self, attempts: Iterable[Attempt]) -> None:
         """All that these have in files is archived."""
@@ -184,16 +195,20 @@ class Live:
         tallied = attempt.tally.last_s if attempt.tally.measured else 0.0
         return max(self._heard.get((attempt.cluster, attempt.job_id), 0.0), tallied)
 
-    def _not_twice(self, batch: Batch) -> Iterable[Block]:
-        """Without those of jobs that a session's own agent is measuring here."""
-        if batch.sender.startswith("session:"):
-            for job_id in {block.job_id for block in batch.blocks}:
-                self._own[batch.cluster, job_id, batch.node] = batch.received_s
+    def _not_twice(self, batch: Batch) -> Sequence[Block]:
+        """Without what a node's service tells as well: nobody's word on their own job outranks what root saw of it.
+
+        By kind of device, so that an agent can't add GPUs of its own making to those that the service told of.
+        """
+        if batch.sender.startswith("node:"):
+            for block in batch.blocks:
+                self._by_service[batch.cluster, block.job_id, batch.node, _kind(block)] = batch.received_s
             return batch.blocks
+        since_s = batch.received_s - SIBLING_S
         return [
             block
             for block in batch.blocks
-            if self._own.get((batch.cluster, block.job_id, batch.node), -1e18) < batch.received_s - SIBLING_S
+            if self._by_service.get((batch.cluster, block.job_id, batch.node, _kind(block)), -1e18) < since_s
         ]
 
     def chunks(self, cluster: str, job_id: int) -> list[Chunk]:

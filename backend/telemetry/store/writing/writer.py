@@ -25,7 +25,7 @@ LOCK = "writer.lock"
 MINUTE_S = 60.0
 FORGET_SENDER_S = 30 * 86400  # a session's agent that long silent is over; a node's service is never forgotten
 FORGET_UNMEASURED_S = 3600
-MOST_IN_MEMORY = 64_000_000  # samples; when files can't be written, no more are taken in
+MOST_IN_MEMORY = 192_000_000  # weight (about a GB); when files can't be written, no more are taken in
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Store:
     def append(self, records: Sequence[Record]) -> None:
         """Have them on disk and in memory; one that was taken before changes nothing. Raises TelemetryUnusable."""
         with self._wal_lock:
-            if self.live.samples > MOST_IN_MEMORY:
+            if self.live.weight > MOST_IN_MEMORY:
                 raise TelemetryUnusable("The memory is full of samples that can't be put into files.")
             self._wal.append(records)
             for record in records:
@@ -168,8 +168,8 @@ class Store:
 
     @property
     def unsealed(self) -> int:
-        """Samples that are in no file yet."""
-        return self.live.samples
+        """What takes memory because it is in no file yet, in values."""
+        return self.live.weight
 
     def chunks(self, cluster: str, job_id: int) -> list[Chunk]:
         """The job's samples that are in no file yet."""
