@@ -1,14 +1,18 @@
-"""Threads for questions to the accounts: a long one holds up no sign-in and no page, many of one person nobody else."""
+"""Questions that can take a while: a long one holds up no sign-in and no page, many of one person nobody else."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
-AT_ONCE = 4
+from pages.parts.threads import Threads
+
 MOST_OF_ONE = 8  # of one person, that are being answered or wait
+
+T = TypeVar("T")
 
 
 class TooManyAsked(Exception):
@@ -19,11 +23,16 @@ class TooManyAsked(Exception):
 
 
 class Asking:
-    """Of one web process; counts are kept on its event loop."""
+    """Of one web process, about one matter; counts are kept on its event loop."""
 
-    def __init__(self) -> None:
-        self.executor = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="asking")
+    def __init__(self, name: str) -> None:
+        self._threads = Threads(name)
         self._of: Counter[str] = Counter()
+
+    @property
+    def executor(self) -> ThreadPoolExecutor:
+        """The threads, for what is asked by nobody in particular."""
+        return self._threads.executor
 
     @contextmanager
     def turn(self, person: str) -> Iterator[None]:
@@ -37,3 +46,7 @@ class Asking:
             self._of[person] -= 1
             if not self._of[person]:
                 del self._of[person]
+
+    async def run(self, person: str, function: Callable[[], T]) -> T:
+        """Answer one that was counted, in a thread."""
+        return await self._threads.run(person, function)

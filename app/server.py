@@ -51,7 +51,8 @@ class ConsoleServer:
         self.services = services
         self.executor = ThreadPoolExecutor(THREADS, thread_name_prefix="blocking")
         self.sign_in_executor = ThreadPoolExecutor(SIGN_IN_THREADS, thread_name_prefix="sign-in")
-        self.asking = Asking()
+        self.asking = Asking("asking")
+        self.asking_telemetry = Asking("asking-telemetry")
         self.routes: list[Route] = build_table(pages)
         self.documents: Counter[str] = Counter()
         origins = Origins(settings)
@@ -85,6 +86,7 @@ class ConsoleServer:
             log_function=log_request,
             services=services,
             asking=self.asking,
+            asking_telemetry=self.asking_telemetry,
             embed_desk=EmbedDesk(services, self.executor, self.asking.executor),
             executor=self.executor,
             sign_in_executor=self.sign_in_executor,
@@ -115,7 +117,8 @@ class ConsoleServer:
         self.kicker.stop()
         self.bokeh.stop(wait=False)  # nothing of it can be waited for on its own loop
         await asyncio.wait([asyncio.ensure_future(self.http.close_all_connections())], timeout=STOP_GRACE_S)
-        for executor in (self.executor, self.sign_in_executor, self.asking.executor):
+        asked = (self.asking.executor, self.asking_telemetry.executor)
+        for executor in (self.executor, self.sign_in_executor, *asked):
             executor.shutdown(wait=False, cancel_futures=True)
 
 

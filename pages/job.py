@@ -146,11 +146,11 @@ async def show_action(desk: Desk, args: dict[str, Any]) -> Message:
 
 async def curves_action(desk: Desk, args: dict[str, Any]) -> Message:
     """The answer is a text within the answer: the event loop has one string to write, not 100,000 numbers."""
-    return {"json": await desk.run(measured, desk.services, desk.viewer, args)}
+    return {"json": await desk.ask(measured, desk.services, desk.viewer, args)}
 
 
 async def verdict_action(desk: Desk, args: dict[str, Any]) -> Message:
-    return await desk.run(judged, desk.services, desk.viewer, args)
+    return await desk.ask(judged, desk.services, desk.viewer, args)
 
 
 async def act_action(desk: Desk, args: dict[str, Any]) -> Message:

@@ -126,7 +126,7 @@ async def look_action(desk: Desk, args: dict[str, Any]) -> Message:
 
 
 async def hint_action(desk: Desk, args: dict[str, Any]) -> Message:
-    return await desk.run(hint, desk.services, desk.viewer, read_request(args))
+    return await desk.ask(hint, desk.services, desk.viewer, read_request(args))
 
 
 async def estimate_action(desk: Desk, args: dict[str, Any]) -> Message:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
-from weakref import WeakValueDictionary
 
 import pyarrow.compute as pc
 
@@ -18,6 +15,7 @@ from backend.identity import Viewer
 from backend.services import Services
 from pages.parts.charts.look import Look
 from pages.parts.desk import Action, Desk, Refused, number, text
+from pages.parts.threads import Threads
 from pages.parts.topics import Message, Topic
 from pages.parts.usage import drill, picture, view, windows
 from pages.parts.usage.picture import Asker
@@ -25,13 +23,7 @@ from pages.parts.usage.view import Defaults, View
 
 NARROWEST, WIDEST = 240, 2400
 MOST_CHOICES = 30
-AT_ONCE = 4
-OF_ONE_AT_ONCE = 2
-
-# Questions to the accounts can take a while: they have threads of their own, so that no other page waits for them,
-# and each person a turn, so that nobody waits for one who asks a lot.
-_POOL = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="usage")
-_TURNS: WeakValueDictionary[tuple[int, str], asyncio.Semaphore] = WeakValueDictionary()
+_THREADS = Threads("usage")
 
 
 def build(services: Services, viewer: Viewer) -> Any:
@@ -138,10 +130,7 @@ async def asked(desk: Desk, args: dict[str, Any], answer: Callable[[Asker], Mess
         except WarehouseUnusable as error:
             raise Refused(f"The accounts can’t be read: {error}") from error
 
-    loop = asyncio.get_running_loop()
-    turn = _TURNS.setdefault((id(loop), desk.viewer.name), asyncio.Semaphore(OF_ONE_AT_ONCE))
-    async with turn:
-        return await loop.run_in_executor(_POOL, work)
+    return await _THREADS.run(desk.viewer.name, work)
 
 
 async def show_action(desk: Desk, args: dict[str, Any]) -> Message:

@@ -189,24 +189,24 @@ def send(services: Services, viewer: Viewer, job_id: int, note: str) -> Message:
 
 
 async def look_action(desk: Desk, args: dict[str, Any]) -> Message:
-    return await desk.run(look, desk.services, desk.viewer, text(args, "window") or FIRST)
+    return await desk.ask(look, desk.services, desk.viewer, text(args, "window") or FIRST)
 
 
 async def jobs_action(desk: Desk, args: dict[str, Any]) -> Message:
     name = text(args, "window") or FIRST
-    return await desk.run(jobs_of, desk.services, desk.viewer, name, text(args, "by"), text(args, "name"))
+    return await desk.ask(jobs_of, desk.services, desk.viewer, name, text(args, "by"), text(args, "name"))
 
 
 async def idle_action(desk: Desk, args: dict[str, Any]) -> Message:
-    return await desk.run(idle, desk.services, desk.viewer, number(args, "minutes", MINUTES))
+    return await desk.ask(idle, desk.services, desk.viewer, number(args, "minutes", MINUTES))
 
 
 async def draft_action(desk: Desk, args: dict[str, Any]) -> Message:
-    return await desk.run(draft, desk.services, desk.viewer, number(args, "job"), text(args, "note", 4000))
+    return await desk.ask(draft, desk.services, desk.viewer, number(args, "job"), text(args, "note", 4000))
 
 
 async def send_action(desk: Desk, args: dict[str, Any]) -> Message:
-    sent = await desk.run(send, desk.services, desk.viewer, number(args, "job"), text(args, "note", 4000))
+    sent = await desk.ask(send, desk.services, desk.viewer, number(args, "job"), text(args, "note", 4000))
     desk.live.look.hurry()
     return sent
 

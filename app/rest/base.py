@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, ParamSpec, TypeVar
 
+from app.asking import Asking, TooManyAsked
 from app.handler import ConsoleHandler
 from app.reading import NoJson, read_json
 from app.rest.schemas import Schema
@@ -20,6 +23,9 @@ from backend.sessions import LaunchRefused, RequestError, SessionError, SessionN
 from backend.telemetry import TelemetryUnusable
 
 PROBLEM_TYPE = "application/problem+json"
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Problem(Exception):
@@ -56,9 +62,10 @@ class Operation:
 
 
 class RestHandler(ConsoleHandler):
-    """Base of all; `operations` says what each method does."""
+    """Base of all; `operations` says what each method does, `asks` in whose threads its long questions are answered."""
 
     operations: ClassVar[dict[str, Operation]] = {}
+    asks: ClassVar[str] = "asking"
 
     def problem_of(self, error: Problem) -> None:
         """Answer with it."""
@@ -77,6 +84,29 @@ class RestHandler(ConsoleHandler):
         """Named errors are answers, not faults."""
         if as_problem(value) is None:
             super().log_exception(typ, value, tb)
+
+    async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """A question that can take a while, in a thread of those that are for such. Raises Problem."""
+        with self.turn():
+            return await self.answered(lambda: function(*args, **kwargs))
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Count one more of the person's. Raises Problem."""
+        try:
+            with self._asking.turn(self.viewer.name):
+                yield
+        except TooManyAsked as error:
+            raise Problem(429, "Too Many Requests", str(error)) from error
+
+    async def answered(self, function: Callable[[], T]) -> T:
+        """The answer to one that was counted."""
+        return await self._asking.run(self.viewer.name, function)
+
+    @property
+    def _asking(self) -> Asking:
+        found: Asking = self.settings[self.asks]
+        return found
 
     def content(self) -> dict[str, Any]:
         """The request's body, a JSON object. Raises Problem."""

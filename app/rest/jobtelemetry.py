@@ -10,13 +10,15 @@ from app.rest.onejob import WHICH, OneJobHandler
 from app.rest.schemas import NUMBER, TEXT, WHOLE, many, maybe, of, plain, thing
 from backend.telemetry import METRICS, Device, JobRef, Series, TelemetryState, TelemetryUnusable
 
-MOST_NUMBERS = 3_000_000  # points of one answer
+MOST_NUMBERS = 500_000  # points of one answer
+POINTS = 600  # of a curve, where that is not too much
 NAMES = tuple(metric.name for metric in METRICS)
 
 
 class JobTelemetry(OneJobHandler):
     """`/jobs/{job}/telemetry`."""
 
+    asks = "asking_telemetry"
     operations: ClassVar = {
         "GET": Operation(
             "What was measured of a job: a curve for each metric and device",
@@ -37,15 +39,17 @@ class JobTelemetry(OneJobHandler):
                 Parameter("node", TEXT, "this node (default: all)", many=True),
                 Parameter("since_s", NUMBER, "from then on (default: its start)"),
                 Parameter("until_s", NUMBER, "until then (default: its end or now)"),
-                Parameter("points", WHOLE, "at most so many a curve (default 600, at most 100000)"),
+                Parameter(
+                    "points", WHOLE, f"at most so many a curve (default {POINTS}, of very many fewer; at most 100000)"
+                ),
                 Parameter("resolution", {"enum": ["auto", "raw", "minute"]}, "which of what is kept (default auto)"),
             ),
-            errors=(400, 404, 503),
+            errors=(400, 404, 429, 503),
         )
     }
 
     async def get(self, number: str) -> None:
-        text = await self.run(self._found, number)
+        text = await self.ask(self._found, number)
         self.set_header("Content-Type", "application/json; charset=utf-8")
         self.finish(text)
 
@@ -56,7 +60,7 @@ class JobTelemetry(OneJobHandler):
         if unknown := [name for name in wanted if name not in NAMES]:
             raise Problem(400, "Bad Request", f"metric: there is no {unknown[0]!s:.60}.")
         metrics = wanted or NAMES
-        points = self.number("points", 600, 1, 100_000)
+        points = self.number("points", 0, 1, 100_000) if "points" in self.request.arguments else None
         resolution = self.text("resolution", "auto", ("auto", "raw", "minute"))
         since_s, until_s = (self.number(name, 0, 0, 2**40) or None for name in ("since_s", "until_s"))
         start_s = self.number("run", 0, 0, 2**40)
@@ -67,8 +71,9 @@ class JobTelemetry(OneJobHandler):
                 devices = telemetry.devices(runs[0])
                 shown = [each for each in devices if not nodes or each.node in nodes]
                 curves = sum(len([name for name in each.metrics if name in metrics]) for each in shown)
+                most = max(1, MOST_NUMBERS // max(1, curves))
+                points = min(POINTS, most) if points is None else points
                 if curves * points > MOST_NUMBERS:
-                    most = max(1, MOST_NUMBERS // curves)
                     words = f"{curves} curves of {points} points are too much at once: at most {most} points, or fewer."
                     raise Problem(400, "Bad Request", f"{words} Name a metric or a node.")
                 series = telemetry.series(

@@ -208,6 +208,7 @@ class JobScript(OneJobHandler):
 class JobVerdicts(OneJobHandler):
     """`/jobs/{job}/verdicts`."""
 
+    asks = "asking_telemetry"
     operations: ClassVar = {
         "GET": Operation(
             "Whether a job used what it asked for, and what to change: of its newest run, the worst first",
@@ -223,12 +224,12 @@ class JobVerdicts(OneJobHandler):
                 )
             },
             parameters=WHICH,
-            errors=(400, 404),
+            errors=(400, 404, 429),
         )
     }
 
     async def get(self, number: str) -> None:
-        self.json(await self.run(self._judged, number))
+        self.json(await self.ask(self._judged, number))
 
     def _judged(self, number: str) -> dict[str, Any]:
         record = self.record(number)

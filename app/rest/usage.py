@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any, BinaryIO, ClassVar, ParamSpec, TypeVar
+from typing import Any, BinaryIO, ClassVar
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
-from app.asking import Asking, TooManyAsked
-from app.rest.base import Operation, Parameter, Problem, RestHandler
+from app.rest.base import Operation, Parameter, RestHandler
 from app.rest.schemas import FLAG, NUMBER, TEXT, WHOLE, Schema, many, maybe, plain, thing
 from backend.accounting.asking import MOST_ROWS, Words, read_filters, read_question
 from backend.accounting.exports import FORMATS, Made, Sheet, file_name, sheet_of, write
 from backend.accounting.rights import scope_of
 from backend.accounting.usage import CATALOGUE, BadQuestion, Question
 
-P = ParamSpec("P")
-T = TypeVar("T")
 CHUNK_BYTES = 1 << 18
 MOST_JOBS = 1000
 VALUE: Schema = {"type": ["string", "number", "integer", "boolean", "null"]}
@@ -86,31 +81,12 @@ class UsageHandler(RestHandler):
         """Raises Problem."""
         return self.text("format", "json", tuple(FORMATS))
 
-    async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """A question to the accounts, in a thread of those that are for it. Raises Problem."""
-        with self._turn():
-            return await self._asked(lambda: function(*args, **kwargs))
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Count one more of the person's. Raises Problem."""
-        asking: Asking = self.settings["asking"]
-        try:
-            with asking.turn(self.viewer.name):
-                yield
-        except TooManyAsked as error:
-            raise Problem(429, "Too Many Requests", str(error)) from error
-
-    async def _asked(self, function: Callable[[], T]) -> T:
-        asking: Asking = self.settings["asking"]
-        return await asyncio.get_running_loop().run_in_executor(asking.executor, function)
-
     async def deliver(self, make: Callable[[], Sheet], format_name: str, title: str) -> None:
         """The sheet in its format: made in a thread into a nameless file, sent as the reader takes it.
 
         It counts until it is sent: files that nobody reads on take room. Raises Problem.
         """
-        with self._turn(), await self._asked(lambda: self._written(make, format_name)) as file:
+        with self.turn(), await self.answered(lambda: self._written(make, format_name)) as file:
             size = file.tell()
             self.set_header("Content-Type", FORMATS[format_name].media_type)
             self.set_header("Content-Length", str(size))

@@ -32,18 +32,19 @@ FIGURES = thing(
 class WasteFigures(RestHandler):
     """`/waste`."""
 
+    asks = "asking_telemetry"
     operations: ClassVar = {
         "GET": Operation(
             "GPU-hours held, measured and idle, of whole jobs that ended in the window or run: yours, those of the "
             "accounts you coordinate, or all; what was not measured is not counted as idle",
             {200: FIGURES},
             parameters=(Parameter("window", {"enum": list(WINDOWS)}, f"which stretch of time (default {FIRST})"),),
-            errors=(400, 503),
+            errors=(400, 429, 503),
         )
     }
 
     async def get(self) -> None:
-        self.json(await self.run(self._found))
+        self.json(await self.ask(self._found))
 
     def _found(self) -> dict[str, Any]:
         name = self.text("window", FIRST, tuple(WINDOWS))
@@ -58,17 +59,18 @@ class WasteFigures(RestHandler):
 class IdleNow(RestHandler):
     """`/waste/idle`."""
 
+    asks = "asking_telemetry"
     operations: ClassVar = {
         "GET": Operation(
             "Running jobs of which all GPUs are idle, the longest first: of the jobs you may see",
             {200: thing({"minutes": WHOLE, "jobs": many(of(IdleJob))})},
             parameters=(Parameter("minutes", WHOLE, f"idle for at least so long (default {MINUTES})"),),
-            errors=(400, 503),
+            errors=(400, 429, 503),
         )
     }
 
     async def get(self) -> None:
-        self.json(await self.run(self._found))
+        self.json(await self.ask(self._found))
 
     def _found(self) -> dict[str, Any]:
         minutes = self.number("minutes", MINUTES, LEAST_MINUTES, MOST_MINUTES)

@@ -19,6 +19,7 @@ from panel.models.esm import ESMEvent
 
 from backend.identity import Viewer, policy
 from backend.services import Services
+from pages.parts.threads import Threads
 from pages.parts.topics import to_json
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ log = logging.getLogger("carme.pages")
 
 MOST_AT_ONCE = 20  # unanswered questions of one document; a browser that asks more is not ours
 T = TypeVar("T")
+_LONG = Threads("long")
 
 
 class Refused(Exception):
@@ -141,8 +143,12 @@ class Desk:
             self.send(to_json([{"re": number, **answer}]))
 
     async def run(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """A blocking call, in a thread."""
+        """A short blocking call, in a thread."""
         return await asyncio.to_thread(function, *args, **kwargs)
+
+    async def ask(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """One that can take a while, once it is the person's turn: what is short does not wait for it."""
+        return await _LONG.run(self.viewer.name, partial(function, *args, **kwargs))
 
 
 Action = Callable[[Desk, dict[str, Any]], Awaitable[Any]]

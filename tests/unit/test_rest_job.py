@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from app.rest import jobtelemetry
 from app.rest.jobtelemetry import JobTelemetry
 from app.rest.onejob import OneJob
 from app.rest.table import PREFIX
@@ -104,6 +105,14 @@ async def test_a_wrong_question_is_told_what_is_wanted(house: House, ada: Person
 async def test_none_and_not_theirs_are_the_same(house: House, bob: Person, path: str) -> None:
     answers = [await get(house, bob, f"{PREFIX}/jobs/{job_id}{path}") for job_id in (11, 40, 999)]
     assert {(each.status, each.text) for each in answers} == {(404, answers[0].text)}
+
+
+async def test_one_answer_holds_only_so_many_points(house: House, ada: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobtelemetry, "MOST_NUMBERS", 1000)
+    found = described(await get(house, ada, f"{PREFIX}/jobs/11/telemetry"), JobTelemetry.operations["GET"])
+    assert 100 < sum(len(line["means"]) for line in found["series"]) <= 1000
+    answer = await get(house, ada, f"{PREFIX}/jobs/11/telemetry?points=600")
+    assert (answer.status, "at most" in answer.json()["detail"]) == (400, True)
 
 
 @pytest.mark.parametrize("what", ["hold", "release", "requeue", "cancel", "extend"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.asking import MOST_OF_ONE
 from backend import jobs
 from backend.store.models import Person as PersonRow
 from tests.unit.gatehouse import House, Person, running
@@ -125,3 +128,35 @@ def test_a_running_jobs_verdict_is_of_its_time_so_far(site: WasteSite) -> None:
     found = jobs.judge(site.services, jobs.look(site.services, OPERATOR, 11))
     assert found.footprint is not None and [each.rule for each in found.verdicts] == ["gpu-mostly-idle"]
     assert jobs.judge(site.services, jobs.look(site.services, ADA, 13)).verdicts[0].level == "good"
+
+
+async def test_long_questions_of_one_hold_up_nobody_and_soon_wait_themselves(
+    house: House, site: WasteSite, ada: Person, bob: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    plainly = site.telemetry.footprints_of
+    monkeypatch.setattr(site.telemetry, "footprints_of", lambda *args: (go_on.wait(60), plainly(*args))[1])
+    paths = ("/waste", "/waste/idle", "/jobs/300/verdicts", "/jobs/300/telemetry")
+    async with house.browser() as many:
+        many.enter(ada)
+        asked_long = [asyncio.ensure_future(many.get(f"{PREFIX}/waste")) for _ in range(MOST_OF_ONE)]
+        try:
+            async with asyncio.timeout(20):
+                await asked(house, bob, "/login")
+                await asked(house, bob, "/waste/idle")
+                for path in paths:
+                    answer = await asked_when_full(house, ada, path)
+                    assert "Wait for them" in answer["detail"]
+        finally:
+            go_on.set()
+        assert {answer.status for answer in await asyncio.gather(*asked_long)} == {200}
+    await asked(house, ada, "/waste")
+
+
+async def asked_when_full(house: House, who: Person, path: str) -> Any:
+    """The answer once the person's questions have all come in."""
+    async with house.browser() as browser:
+        browser.enter(who)
+        while (answer := await browser.get(PREFIX + path)).status != 429:
+            await asyncio.sleep(0.05)
+        return answer.json()

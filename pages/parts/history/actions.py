@@ -27,12 +27,12 @@ BULK: tuple[jobs.Asked, ...] = ("cancel", "hold", "release")
 
 
 async def list_action(desk: Desk, args: dict[str, Any]) -> Message:
-    return await desk.run(rows.listed, desk.services, desk.viewer, text(args, "query", LONGEST_QUERY))
+    return await desk.ask(rows.listed, desk.services, desk.viewer, text(args, "query", LONGEST_QUERY))
 
 
 async def bars_action(desk: Desk, args: dict[str, Any]) -> Message:
     """What some jobs of the page used, as it was measured."""
-    return await desk.run(bars.measured, desk.services, desk.viewer, keys_of(args, PAGE_ROWS))
+    return await desk.ask(bars.measured, desk.services, desk.viewer, keys_of(args, PAGE_ROWS))
 
 
 async def choices_action(desk: Desk, args: dict[str, Any]) -> Message:
