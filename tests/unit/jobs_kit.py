@@ -70,6 +70,8 @@ class Desk:
     async def run(self, function: Any, *args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
 
+    ask = run
+
 
 def past(job_id: int, user: str = "ada", **more: Any) -> dict[str, Any]:
     """A row of accounting JOBS: ended an hour ago after an hour on one GPU."""

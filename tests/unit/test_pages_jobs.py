@@ -129,6 +129,8 @@ class AtDesk:
     async def run(self, function: Any, *args: Any) -> Any:
         return function(*args)
 
+    ask = run
+
 
 class _Replaced:
     def __init__(self, services: Any, launcher: Launcher) -> None:
