@@ -18,7 +18,9 @@ from backend.telemetry.store import Chunk, Recovered, from_table
 log = logging.getLogger("carme.telemetry")
 
 ANSWER_S = 15.0
-STATE_S = 2.0  # how long its word on itself is used again
+WORD_S = 5.0  # its word on itself: a few numbers, which wait for nothing
+STATE_S = 2.0  # how long that is used again
+HANGS_S = 10.0  # how long one that took a question and gave no answer is not asked again: a page asks many
 
 T = TypeVar("T")
 
@@ -33,6 +35,7 @@ class Remote:
         self._lock = Lock()
         self._away_since_s: float | None = None
         self._state: tuple[float, dict[str, Any]] | None = None
+        self._hung_at_s: float | None = None  # monotonic
 
     @property
     def newest_s(self) -> float | None:
@@ -73,23 +76,28 @@ class Remote:
         known = self._state
         if known is not None and time.monotonic() - known[0] < STATE_S:
             return known[1]
-        asked = self._ask({"do": "state"})
+        asked = self._ask({"do": "state"}, WORD_S)
         if asked is None:
             return None
         self._state = (time.monotonic(), asked[0])
         return asked[0]
 
-    def _ask(self, head: dict[str, Any]) -> tuple[dict[str, Any], bytes] | None:
+    def _ask(self, head: dict[str, Any], timeout_s: float | None = None) -> tuple[dict[str, Any], bytes] | None:
         """None while the process is away."""
+        hung_at_s = self._hung_at_s
+        if hung_at_s is not None and time.monotonic() - hung_at_s < HANGS_S:
+            return None
         try:
-            answer = ask_blocking(self._socket, head, ANSWER_S)
+            answer = ask_blocking(self._socket, head, ANSWER_S if timeout_s is None else timeout_s)
         except ProcessAway as away:
             with self._lock:
+                self._hung_at_s = time.monotonic() if isinstance(away.__cause__, TimeoutError) else None
                 if self._away_since_s is None:
                     self._away_since_s = self._now()
                     log.warning("%s What is on disk is shown.", away)
             return None
         with self._lock:
+            self._hung_at_s = None
             if self._away_since_s is not None:
                 self._away_since_s = None
                 log.warning("the telemetry process answers again")
