@@ -160,6 +160,11 @@ def test_a_young_job_is_told_so_in_one_sentence() -> None:
     assert said.fact == "Too early to say: 8 looks at the job in 1 min."
 
 
+def test_a_job_that_was_soon_over_was_too_short() -> None:
+    (said,) = judge(gpu_footprint(samples=8, gpu_idle_s=EIGHT_GPU_HOURS), asked_gpus(elapsed_s=80, state="FAILED"))
+    assert said.fact == "Too short to say: 8 looks at the job in 1 min."
+
+
 def test_what_ended_a_young_job_is_said_all_the_same() -> None:
     (said,) = judge(footprint(samples=2, oom_kills=1), asked(elapsed_s=20, state="OUT_OF_MEMORY"))
     assert said.rule == "out-of-memory"

@@ -20,6 +20,7 @@ LEVELS: tuple[str, ...] = get_args(Level)
 WORST_FIRST = {"bad": 0, "warn": 1, "note": 2, "good": 3}
 SHIPPED = "rules.toml"
 TOO_EARLY = "too-early"
+UNDER_WAY = frozenset({"", "PENDING", "RUNNING", "SUSPENDED"})
 _ID_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
@@ -95,7 +96,7 @@ class Rulebook:
         if wrong:
             return sorted(wrong, key=lambda each: WORST_FIRST[each.level])
         if not said and samples and len(enough) < len(holding):
-            return [_too_early(int(samples), elapsed_s)]
+            return [_too_early(int(samples), elapsed_s, str(facts["state"] or ""))]
         return said[:1]
 
 
@@ -103,10 +104,11 @@ def _first(sentences: tuple[Sentence, ...], facts: Mapping[str, Any]) -> str:
     return next((words for each in sentences if (words := each.said(facts)) is not None), "")
 
 
-def _too_early(samples: int, elapsed_s: float) -> Verdict:
+def _too_early(samples: int, elapsed_s: float, state: str) -> Verdict:
     looks = "one look" if samples == 1 else f"{samples} looks"
+    what = "early" if state in UNDER_WAY else "short"
     return Verdict(
-        TOO_EARLY, "note", f"Too early to say: {looks} at the job in {span(elapsed_s)}.",
+        TOO_EARLY, "note", f"Too {what} to say: {looks} at the job in {span(elapsed_s)}.",
         "A job's first minutes, when it loads data and programs, say little about the rest.", "", "",
     )  # fmt: skip
 
