@@ -73,6 +73,44 @@ def test_a_question_is_asked_kept_and_begun_with(browser: Browser, house: House,
     context.close()
 
 
+def test_a_question_that_can_not_be_asked_is_begun_anew(browser: Browser, house: House, olga: Person) -> None:
+    context = browser.new_context()
+    enter(context, house, olga)
+    page, complaints = visit(context, house, "/jobs?view=history&who=all&since=now-never&gpus=few")
+    expect(page.get_by_text("This can’t be asked")).to_be_visible()
+    page.get_by_role("region", name="History").get_by_role("button", name="Clear filters").click()
+    expect(page.locator(".history tbody tr").first).to_be_visible()
+    assert page.url.endswith("/jobs?view=history&who=all")
+    assert complaints == []
+    context.close()
+
+
+def test_a_time_that_is_no_day_is_shown_in_its_words(browser: Browser, house: House, olga: Person) -> None:
+    context = browser.new_context()
+    enter(context, house, olga)
+    page, complaints = visit(context, house, "/jobs?view=history&who=all&since=now-30days")
+    expect(page.get_by_role("group", name="Ended").get_by_text("now-30days")).to_be_visible()
+    assert complaints == []
+    context.close()
+
+
+def test_the_keyboard_comes_back_to_where_filters_are_chosen(browser: Browser, house: House, olga: Person) -> None:
+    context = browser.new_context()
+    enter(context, house, olga)
+    page, _ = visit(context, house, "/jobs?view=history&who=all")
+    picker = page.get_by_label("Add a filter")
+    picker.select_option("gpus")
+    expect(page.get_by_label("GPUs, at least")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(picker).to_be_focused()
+    picker.select_option("gpus")
+    page.get_by_label("GPUs, at least").fill("1")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Remove filter GPUs").click()
+    expect(picker).to_be_focused()
+    context.close()
+
+
 @pytest.mark.parametrize("look", ["dark", "phone"])
 def test_the_history_is_accessible_and_fits(browser: Browser, house: House, olga: Person, look: str) -> None:
     size = PHONE if look == "phone" else {"width": 1360, "height": 900}

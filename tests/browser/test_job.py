@@ -29,7 +29,7 @@ MINE = os.getuid()  # of the instance's owner, who is the person `ada` here
 
 
 class Scene:
-    """Job 1 runs on one node with two GPUs; 2 ran on three nodes with eight; 3 was measured by nobody."""
+    """Job 1 runs on one node with two GPUs; 2 ran on three nodes with eight; 3 was measured by nobody, 5 once."""
 
     def __init__(self, folder: Path) -> None:
         self.site = TelemetrySite(folder / "site", cluster=CLUSTER)
@@ -37,6 +37,7 @@ class Scene:
         shape = {("gpu:0", "gpu_utilisation_percent"): ramp(0, 100), "cpu_cores": square(1, 7)}
         self.live = self.site.job(1, gpus=2, hours=1, shape=shape)
         self.wide = self.site.job(2, nodes=("n1", "n2", "n3"), gpus=8, hours=0.5, ended_ago_s=600)
+        self.short = self.site.job(5, gpus=0, hours=15 / 3600, ended_ago_s=900)
         self.world = World(
             folder / "world",
             nodes=[gpu_node("n1")],
@@ -49,10 +50,11 @@ class Scene:
             ],
         )  # fmt: skip
         wide = past(2, uid=MINE, submit_s=self.wide.start_s - 60, start_s=self.wide.start_s, end_s=self.wide.end_s,
-                    gpus=24, nodes=3, node_list="n[1-3]")  # fmt: skip
+                    gpus=28, gpu_type="a100=20,h100=8", nodes=3, node_list="n[1-3]")  # fmt: skip
         keep(
             self.world,
             wide,
+            past(5, uid=MINE, submit_s=self.short.start_s, start_s=self.short.start_s, end_s=self.short.end_s, gpus=1),
             past(2, "bob", submit_s=self.wide.start_s - 10**8, start_s=None, end_s=self.wide.start_s - 10**8 + 5),
         )
 
@@ -168,12 +170,88 @@ def test_a_stretch_that_is_drawn_is_looked_at_closer_and_stands_in_the_address(
     assert "from=" not in page.url
 
 
+def finger(context: BrowserContext, page: Page, *places: tuple[float, float]) -> None:
+    """One finger goes down at the first place, over the others, and up."""
+    touch = context.new_cdp_session(page)
+    for at, (x, y) in enumerate(places):
+        touch.send(
+            "Input.dispatchTouchEvent",
+            {"type": "touchMove" if at else "touchStart", "touchPoints": [{"x": x, "y": y}]},
+        )
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def test_a_finger_draws_a_stretch_and_a_tap_does_not(browser: Browser, house: House, ada: Person) -> None:
+    context = browser.new_context(viewport=PHONE, has_touch=True)
+    enter(context, house, ada)
+    page, _ = visit(context, house, "/job?id=1")
+    stage = page.locator(".curve-stage").first
+    stage.scroll_into_view_if_needed()
+    box = stage.bounding_box()
+    assert box is not None
+    x, y = box["x"] + 120, box["y"] + 60
+    finger(context, page, (x, y), (x + 8, y))
+    page.wait_for_timeout(300)
+    assert "from=" not in page.url
+    finger(context, page, (x, y), (x + 30, y), (x + 60, y), (x + 90, y))
+    expect(page.get_by_role("button", name="Whole time")).to_be_visible()
+    assert "from=" in page.url
+    context.close()
+
+
+def test_escape_gives_up_a_stretch_that_is_being_drawn(context: BrowserContext, house: House) -> None:
+    page, _ = visit(context, house, "/job?id=1")
+    stage = page.locator(".curve-stage").first
+    stage.scroll_into_view_if_needed()
+    box = stage.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 100, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 60, steps=4)
+    page.keyboard.press("Escape")
+    page.mouse.up()
+    page.wait_for_timeout(300)
+    assert "from=" not in page.url
+
+
+def test_without_the_process_a_job_that_ended_is_not_said_to_go_on(
+    context: BrowserContext, house: House, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why = "The telemetry process doesn’t answer."
+    monkeypatch.setattr(scene.site.store, "trouble", (why, None), raising=False)
+    running, _ = visit(context, house, "/job?id=1")
+    expect(running.get_by_text(f"Nothing new is coming in: {why}")).to_be_visible()
+    ended, _ = visit(context, house, "/job?id=2")
+    expect(ended.get_by_text("Some of what was measured may be missing here")).to_be_visible()
+    expect(ended.get_by_text("Nothing new is coming in")).to_have_count(0)
+
+
+def test_gpus_are_told_by_model_and_those_that_were_not_measured(context: BrowserContext, house: House) -> None:
+    page, _ = visit(context, house, "/job?id=2")
+    row = page.get_by_role("region", name="Resources").get_by_role("row", name="GPUs")
+    expect(row.get_by_text("20 × A100 + 8 × H100")).to_be_visible()
+    expect(row.get_by_text("24 of 24 used, 4 not measured")).to_be_visible()
+
+
+def test_of_a_job_that_was_looked_at_once_no_driver_is_blamed(context: BrowserContext, house: House) -> None:
+    page, _ = visit(context, house, "/job?id=5")
+    expect(page.get_by_text("GPUs are measured from the second look at a job on")).to_be_visible()
+    expect(page.get_by_text("NVIDIA driver")).to_have_count(0)
+
+
 def test_many_devices_are_a_map_whose_row_becomes_the_line(context: BrowserContext, house: House) -> None:
     page, _ = visit(context, house, "/job?id=2")
     rows = page.get_by_role("img", name="GPU utilisation, a row for each of 24 devices")
     expect(rows).to_be_visible()
     rows.click(position={"x": 300, "y": 20})
     expect(page.get_by_label("Line:").first).to_have_value("n1|gpu:1")
+    box = rows.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 200, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 300, box["y"] + 40, steps=4)
+    page.mouse.up()
+    expect(page.get_by_role("button", name="Whole time")).to_be_visible()
 
 
 def test_another_job_of_the_number_is_a_choice_for_whom_may_see_it(browser: Browser, house: House) -> None:
@@ -239,6 +317,6 @@ def test_jobs_are_compared_from_their_starts_on_with_what_differs_marked(context
     expect(page.get_by_role("columnheader", name="Job 4")).to_have_count(0)
     page.get_by_role("button", name="GPU utilisation as a table", exact=True).click()
     twin = page.get_by_role("region", name="GPU utilisation as a table", exact=True)
-    expect(twin.locator("tbody tr").first).to_contain_text("0:00 h after the start")
+    expect(twin.locator("tbody tr").first).to_contain_text("0 s after the start")
     heads = twin.locator("thead th").all_inner_texts()[1:]
     assert [head.split()[0] for head in heads] == ["1", "2"]

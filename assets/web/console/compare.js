@@ -1,12 +1,13 @@
 // Compare: two to eight jobs, their facts side by side with what differs marked, their curves from their starts on.
 // ?jobs=1,2,3; NUMBER@SUBMIT@CLUSTER where a number is not enough.
 import {h} from "./dom.js"
-import {count, memory, model, now, span, when} from "./format.js"
+import {count, gpuWords, memory, now, span, when} from "./format.js"
 import {icon} from "./icons.js"
 import {badge, empty, go, skeleton} from "./ui.js"
 import {Board} from "./job/board.js"
 import {chartGroups} from "./job/charts.js"
 import {amount, together, unpack} from "./job/curve.js"
+import {exitWords} from "./job/facts.js"
 import {STATES, jobHref} from "./job/names.js"
 import {copy} from "./job/verdicts.js"
 
@@ -172,13 +173,13 @@ const ROWS = [
   ["Submitted", (job) => when(job.submit_s)], ["Waited", (job) => (ran(job) === null ? null : span(job.start_s - job.submit_s))],
   ["Ran", (job) => (ran(job) === null ? null : span(ran(job)))], ["Time limit", (job) => (job.time_limit_s === null ? "none" : span(job.time_limit_s))],
   ["Nodes", (job) => count(job.nodes)], ["CPUs", (job) => count(job.cpus)], ["Memory", (job) => (job.memory_mb ? memory(job.memory_mb) : null)],
-  ["GPUs", (job) => (job.gpus ? `${job.gpus} × ${model(job.gpu_type)}` : "0")],
+  ["GPUs", (job) => gpuWords(job) || "0"],
   ["CPU used", (job, print) => (job.used.cpu_s !== null && ran(job) > 0 && job.cpus ? `${Math.round((100 * job.used.cpu_s) / ran(job) / job.cpus)} %` : print?.cpu_cores_mean != null && print.cpus ? `${Math.round((100 * print.cpu_cores_mean) / print.cpus)} %` : null)],
   ["Peak memory", (job, print) => (job.used.mem_peak_mb !== null ? amount(job.used.mem_peak_mb * MB, "bytes") : print?.memory_peak_bytes != null ? amount(print.memory_peak_bytes, "bytes") : null)],
   ["GPU busy", (job, print) => (print?.gpu_percent_mean != null ? amount(print.gpu_percent_mean, "percent") : null)],
   ["Peak GPU memory", (job, print) => (print?.gpu_memory_peak_bytes != null ? amount(print.gpu_memory_peak_bytes, "bytes") : null)],
   ["Energy", (job) => (job.used.energy_j ? `${(job.used.energy_j / 3.6e6).toFixed(2)} kWh` : null)],
-  ["Exit", (job) => job.exit_code || null], ["Restarts", (job) => count(job.restarts || 0)],
+  ["Exit", exitWords], ["Restarts", (job) => count(job.restarts || 0)],
   ["Node list", (job) => job.node_list || null], ["Working folder", (job) => job.work_dir], ["Command", (job) => job.command],
 ]
 

@@ -99,6 +99,17 @@ export function model(type) {
     .join(" ")
 }
 
+/** Of a type that stands for several, as a100=12,h100=8: A100 + H100. */
+export const models = (type) => type.split(",").map((kind) => model(kind.split("=")[0])).join(" + ")
+
+/** 2 × A100; of several models 12 × A100 + 8 × H100 (`a100=12,h100=8`), or 20 × A100 / H100 where their numbers are not known. */
+export function gpuWords({gpus, gpu_type}) {
+  if (!gpus) return ""
+  const kinds = (gpu_type || "").split(",").map((kind) => kind.split("="))
+  if (kinds.length > 1 && kinds.every(([, number]) => number)) return kinds.map(([name, number]) => `${number} × ${model(name)}`).join(" + ")
+  return `${gpus} × ${kinds.map(([name]) => model(name)).join(" / ")}`
+}
+
 /** Words a person may type for a time: 4h, 90m, 1d 2h, 2:30:00, 1-12:00:00 → seconds, or null. */
 export function parseSpan(text) {
   const plain = text.trim().toLowerCase()

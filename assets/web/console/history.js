@@ -1,12 +1,11 @@
 // The history: all jobs that ended and those that run. What is asked stands in the address; the server filters, sorts
 // and pages; what jobs used comes after, so that a page never waits for it.
 import {h} from "./dom.js"
-import {JOB_STATES, count, full, many, memory, now, span, when} from "./format.js"
+import {JOB_STATES, count, full, gpuWords, many, memory, now, span, when} from "./format.js"
 import {filters} from "./history/filters.js"
 import {bulkTag, editMarks, keyOf, loadFilters} from "./history/marks.js"
-import {SORTS, anyFilter, question} from "./history/words.js"
+import {NONE, SORTS, anyFilter, question} from "./history/words.js"
 import {icon} from "./icons.js"
-import {gpuWords} from "./joblist.js"
 import {path} from "./sessions/spark.js"
 import {badge, empty, go, select, skeleton} from "./ui.js"
 
@@ -41,6 +40,7 @@ function ask(app, again = false) {
   }, (error) => {
     if (own.asked !== query) return
     own.error = error.message
+    own.wrong = error.problems?.length > 0
     app.render()
   })
 }
@@ -48,14 +48,17 @@ function ask(app, again = false) {
 /** What the jobs of the page used. */
 function look(app, own, query) {
   const jobs = own.answer.rows.filter((job) => job.start_s !== null).map(keyOf)
+  own.looking = jobs.length > 0
   if (!jobs.length) return
   app.call("jobs.bars", {jobs}).then((answer) => {
     if (own.shown !== query) return
+    own.looking = false
     for (const each of answer.jobs) own.used.set(each.job.join("~"), each)
     own.problem = answer.problem
     app.render()
   }, (error) => {
     if (own.shown !== query) return
+    own.looking = false
     own.problem = error.message
     app.render()
   })
@@ -82,6 +85,7 @@ export function body(app) {
 
 function table(app, own) {
   const {query} = app.route
+  if (own.error && own.wrong) return empty("This can’t be asked", own.error, h("button", {type: "button", class: "button", onclick: () => app.query(NONE)}, icon("close"), "Clear filters"))
   if (own.error) return empty("The history can’t be shown", own.error, h("button", {type: "button", class: "button", onclick: () => ask(app, true)}, icon("again"), "Try again"))
   if (!own.answer) return skeleton(10)
   const {answer} = own
@@ -135,6 +139,7 @@ function all(app, own, answer) {
 function line(app, own, job, everyone) {
   const key = keyOf(job).join("~")
   const used = own.used.get(key)
+  const waits = own.looking && !used && job.start_s !== null
   const look = JOB_STATES[job.state] || ["over", "–", job.state]
   const cell = (label, content, props) => h("td", {"data-label": label, key: label, ...props}, content)
   return h("tr", {key, class: own.picked.has(key) ? "picked" : undefined},
@@ -153,22 +158,23 @@ function line(app, own, job, everyone) {
     cell("Ended", [badge(look), h("span", {class: "num under-line", title: job.end_s ? full(job.end_s) : ""}, job.end_s ? when(job.end_s) : job.start_s ? `runs ${span(now() - job.start_s)}` : "waits"),
       job.end_s && job.wall_s !== null ? h("span", {class: "quiet-text num under-line"}, `ran ${span(job.wall_s)}`) : null]),
     cell("Had", [h("span", {class: "num"}, had(job)), h("span", {class: "quiet-text under-line"}, [job.partition, job.nodes > 1 ? many(job.nodes, "node") : null].filter(Boolean).join(" · "))]),
-    cell("Used", bars(used?.bars || job.bars), {class: "used"}),
-    cell("Over its life", sparkline(used?.spark), {class: "life"}))
+    cell("Used", bars(used?.bars || job.bars, waits), {class: "used"}),
+    cell("Over its life", sparkline(used?.spark, waits), {class: "life"}))
 }
 
 const had = (job) => (job.start_s === null ? "nothing: it never ran" : [gpuWords(job), many(job.cpus, "CPU"), job.mem_mb ? memory(job.mem_mb) : null].filter(Boolean).join(", "))
 
-const bars = (found) => h("div", {class: "use-bars"}, found.map((bar) =>
+const bars = (found, waits) => h("div", {class: "use-bars"}, found.map((bar) =>
   h("div", {class: `use-bar ${bar.level}`, key: bar.name, role: "img", title: bar.words, "aria-label": `${bar.name}: ${bar.words}${bar.percent === null ? "" : ` (${bar.said})`}`},
     h("span", {class: "use-name"}, bar.name),
     h("span", {class: "use-track"}, bar.percent === null ? null : h("i", {style: {width: `${Math.min(100, bar.percent)}%`}})),
-    h("span", {class: "use-words num"}, bar.percent === null ? "not known" : [h("span", {class: "glyph"}, GLYPHS[bar.level]), ` ${Math.round(bar.percent)} % ${bar.said}`]))))
+    h("span", {class: "use-words num"}, bar.percent === null ? (waits ? "…" : "not known") : [h("span", {class: "glyph"}, GLYPHS[bar.level]), ` ${Math.round(bar.percent)} % ${bar.said}`]))))
 
-function sparkline(spark) {
+function sparkline(spark, waits) {
+  if (waits) return h("span", {class: "quiet-text"}, "…")
   if (!spark) return h("span", {class: "quiet-text", title: "No samples of it were taken"}, "not measured")
   return h("div", {class: "life-line", role: "img", "aria-label": `${spark.name} over its life: ${spark.mean} % on average`, title: `${spark.name}: ${spark.mean} % on average`},
-    h("svg", {viewBox: `0 0 ${LINE.width} ${LINE.height}`, width: LINE.width, height: LINE.height}, h("path", {d: path(spark.points, LINE.width, LINE.height)})),
+    h("svg", {viewBox: `0 0 ${LINE.width} ${LINE.height}`, width: LINE.width, height: LINE.height}, h("line", {x1: 0, x2: LINE.width, y1: LINE.height - 0.5, y2: LINE.height - 0.5, class: "spark-base"}), h("path", {d: path(spark.points, LINE.width, LINE.height)})),
     h("span", {class: "quiet-text num"}, `${spark.name} ${spark.mean} %`))
 }
 

@@ -203,5 +203,6 @@ function charts(app, own) {
       app.render()
     },
     resetZoom: () => app.query({from: null, to: null}),
+    again: () => askCurves(app, own, wanted(own), () => judge(app, own)),
   })
 }

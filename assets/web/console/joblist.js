@@ -1,9 +1,7 @@
 // A short list of jobs, in a node's drawer.
 import {h} from "./dom.js"
-import {JOB_STATES, model, span, now} from "./format.js"
+import {JOB_STATES, gpuWords, span, now} from "./format.js"
 import {badge, go} from "./ui.js"
-
-export const gpuWords = (job) => (job.gpus ? `${job.gpus} × ${model(job.gpu_type)}` : "")
 
 export const jobList = (app, jobs) =>
   h("ul", {class: "job-list"}, jobs.map((job) =>

@@ -1,10 +1,9 @@
 // Jobs: the queue as a table. What is asked for stands in the address; the server filters, sorts, folds and pages.
 import {h} from "./dom.js"
-import {JOB_STATES, ahead, count, full, many, memory, now, span, when} from "./format.js"
+import {JOB_STATES, ahead, count, full, gpuWords, many, memory, now, span, when} from "./format.js"
 import * as history from "./history.js"
 import {bulk, bulkTag, loadFilters} from "./history/marks.js"
 import {icon} from "./icons.js"
-import {gpuWords} from "./joblist.js"
 import {badge, drawer, empty, facts, go, skeleton, toggle} from "./ui.js"
 
 export const title = "Jobs"

@@ -1,6 +1,6 @@
 // Waste: jobs whose GPUs do nothing now, and GPU-hours that stood idle, by whom; each figure opens into its jobs.
 import {h} from "./dom.js"
-import {ahead, count, full, many, memory, model, now, span, when} from "./format.js"
+import {ahead, count, full, gpuWords, many, memory, models, now, span, when} from "./format.js"
 import {tellForm} from "./forms/waste.js"
 import {badge, drawer, empty, notice, select, skeleton} from "./ui.js"
 
@@ -115,7 +115,6 @@ export function view(app) {
 }
 
 const whose = (answer) => (answer.everybody ? "GPUs that stand idle, of everybody" : `GPUs that stand idle, of ${answer.accounts.join(", ") || "your own jobs"}${answer.accounts.length ? " and what is below" : ""}`)
-const gpuName = (row) => model(row.gpu_model || row.gpu_type)
 
 // -- now -----------------------------------------------------------------------------------------------------
 
@@ -139,7 +138,7 @@ function idleRow(app, job) {
   return h("tr", {key: `${job.job_id}`},
     h("th", {scope: "row"}, jobLink(app, job.job_id, job.label), " ", job.is_session ? badge(["busy", "◐", "Session"]) : h("span", {class: "clip quiet-text", title: job.name}, job.name)),
     h("td", {"data-label": "Person"}, h("span", {class: "clip", title: job.user}, job.user), h("span", {class: "quiet-text waste-under"}, job.account)),
-    h("td", {"data-label": "Holds"}, `${job.gpus} × ${gpuName(job)} · ${many(job.cpus, "CPU")}${job.memory_mb ? ` · ${memory(job.memory_mb)}` : ""}`, h("span", {class: "quiet-text waste-under"}, job.node_list)),
+    h("td", {"data-label": "Holds"}, `${gpuWords({...job, gpu_type: job.gpu_model || job.gpu_type})} · ${many(job.cpus, "CPU")}${job.memory_mb ? ` · ${memory(job.memory_mb)}` : ""}`, h("span", {class: "quiet-text waste-under"}, job.node_list)),
     h("td", {"data-label": "Idle"}, h("strong", {}, span(now() - job.idle_since_s)), h("span", {class: "quiet-text waste-under"}, job.never ? "never busy" : `since ${when(job.idle_since_s)}`)),
     h("td", {"data-label": "Ends at its limit"}, job.limit_end_s ? ahead(job.limit_end_s) : "no limit"),
     h("td", {"data-label": "Notice"},
@@ -153,7 +152,8 @@ const jobLink = (app, id, label = String(id)) =>
 // -- hours ---------------------------------------------------------------------------------------------------
 
 const grouped = new Intl.NumberFormat("en-GB", {minimumFractionDigits: 1, maximumFractionDigits: 1})
-const hrs = (value) => grouped.format(value)
+const finely = new Intl.NumberFormat("en-GB", {minimumFractionDigits: 2, maximumFractionDigits: 2})
+const hrs = (value) => (value > 0 && value < 0.95 ? finely : grouped).format(value)
 const share = (part, whole) => (whole > 0 ? `${Math.min(100, Math.round((100 * part) / whole))} %` : "–")
 
 function hours(app, answer, wanted) {
@@ -183,7 +183,7 @@ function hours(app, answer, wanted) {
 const figure = (value, label) => h("div", {class: "stat", key: label}, h("span", {class: "stat-value num"}, value), h("span", {class: "stat-label"}, label))
 
 function hoursRow(app, table, row, away, most) {
-  const name = table.by === "gpu_type" ? (row.name ? model(row.name) : "no type") : row.name || "none"
+  const name = table.by === "gpu_type" ? (row.name ? models(row.name) : "no type") : row.name || "none"
   const open = () => app.query({row: row.name})
   const cell = (label, content) => h("td", {"data-label": label, class: "num right", key: label}, content)
   const part = (kind, value) => (value > 0 ? h("i", {class: kind, style: {width: `${(100 * value) / most}%`}}) : null)
@@ -198,7 +198,7 @@ function hoursRow(app, table, row, away, most) {
 }
 
 function jobsDrawer(app, own, wanted) {
-  const name = wanted.by === "gpu_type" ? model(wanted.row) : wanted.row || "none"
+  const name = wanted.by === "gpu_type" ? models(wanted.row) : wanted.row || "none"
   const found = own.jobs
   return drawer(app, {
     key: "waste-jobs", title: `Jobs of ${name}`, onclose: () => app.query({row: null}),
@@ -206,7 +206,7 @@ function jobsDrawer(app, own, wanted) {
     body: own.jobsError ? empty("They can’t be shown", own.jobsError) : !found ? skeleton(8)
       : found.jobs.length ? h("ul", {class: "waste-jobs"}, found.jobs.map((job) => h("li", {key: `${job.cluster}|${job.job_id}|${job.start_s}`},
           h("p", {}, jobLink(app, job.job_id), " ", h("span", {class: "clip", title: job.job_name}, job.job_name || ""), h("span", {class: "quiet-text"}, ` ${job.user || ""} · ${job.account || ""}`)),
-          h("p", {class: "num"}, `${job.gpus} × ${model(job.gpu_type)} · ${hrs(job.allocated)} h`, job.is_measured ? `, ${hrs(job.idle)} h idle (${share(job.idle, job.measured)})` : ", not measured"),
+          h("p", {class: "num"}, `${gpuWords(job)} · ${hrs(job.allocated)} h`, job.is_measured ? `, ${hrs(job.idle)} h idle (${share(job.idle, job.measured)})` : ", not measured"),
           h("p", {class: "quiet-text"}, `${when(job.start_s)} to ${job.end_s ? when(job.end_s) : "now"}`))))
         : empty("No jobs", "None of them is left in that window."),
   })

@@ -38,9 +38,13 @@ function windows(app, own, query, set) {
 
 function dates(query, set) {
   const day = (name, label) => h("label", {class: "date", key: name}, h("span", {class: "quiet-text"}, label),
-    h("input", {type: "date", value: query.get(name) || "", "aria-label": `${label} this day`, onchange: (event) => set({[name]: event.target.value, window: null})}))
+    written(query.get(name)), h("input", {type: "date", value: isDay(query.get(name)) ? query.get(name) : "", "aria-label": `${label} this day`, onchange: (event) => set({[name]: event.target.value, window: null})}))
   return h("span", {class: "dates", key: "days"}, day("since", "From"), day("until", "Before"))
 }
+
+const isDay = (word) => /^\d{4}-\d\d-\d\d$/.test(word || "")
+/** What no field for a day can show: 2026-11, now-30days. */
+const written = (word) => (word && !isDay(word) ? h("strong", {}, word) : null)
 
 // -- pills ---------------------------------------------------------------------------------------------------
 
@@ -54,7 +58,7 @@ function chosen(app, own, query, set) {
   const names = [...Object.keys(LISTS), ...Object.keys(RANGES)].filter((name) => !(all && name === "user"))
   return h("div", {class: "filter", role: "group", "aria-label": "Only", key: "chosen"}, h("span", {class: "filter-label"}, "Only"),
     pills(query).map(([name, value, title, words]) =>
-      h("button", {type: "button", class: "pill", key: `${name}-${value}`, "aria-pressed": "true", "aria-label": `Remove filter ${title}: ${words}`, onclick: () => set(without(query, name, value))},
+      h("button", {type: "button", class: "pill", key: `${name}-${value}`, "aria-pressed": "true", "aria-label": `Remove filter ${title}: ${words}`, onclick: () => { set(without(query, name, value)); toPicker(app) }},
         h("span", {class: "pill-name"}, `${title}: `), words, h("span", {"aria-hidden": "true"}, "✕"))),
     h("span", {class: "picker", key: "add"}, h("select", {"aria-label": "Add a filter", value: own.adding?.name || "", onchange: (event) => add(event.target.value)},
       h("option", {value: ""}, "Add a filter …"),
@@ -64,6 +68,11 @@ function chosen(app, own, query, set) {
       set(Object.fromEntries([...names, "user", "name"].map((name) => [name, null])))
     }}, icon("close"), "Clear filters") : null)
 }
+
+/** What had the focus is gone: it goes to where the next filter is chosen. */
+const toPicker = (app) => requestAnimationFrame(() => {
+  if (document.activeElement === document.body) app.root.querySelector(".history-filters .picker select")?.focus()
+})
 
 function choices(app, own) {
   const {adding} = own
@@ -78,7 +87,7 @@ function choices(app, own) {
 
 function editor(app, own, query, set) {
   const {adding} = own
-  const close = () => { own.adding = null; app.render() }
+  const close = () => { own.adding = null; app.render(); toPicker(app) }
   const {title, hint} = LISTS[adding.name] || RANGES[adding.name]
   const frame = (...content) => h("form", {class: "filter editor", "aria-label": `Filter by ${title}`, key: `edit-${adding.name}`,
     onsubmit: (event) => { event.preventDefault(); apply() },

@@ -33,6 +33,9 @@ export function question(query, {place = true} = {}) {
 
 export const anyFilter = (query) => [...Object.keys(LISTS), ...Object.keys(RANGES), "name"].some((name) => query.get(name))
 
+/** The address without any of it: a question that can't be asked is begun anew. */
+export const NONE = Object.fromEntries([...OWN, "after", "before"].filter((name) => name !== "who").map((name) => [name, null]))
+
 /** Each value of a filter as a pill: [name, value, words]. */
 export function pills(query) {
   const found = []

@@ -66,12 +66,14 @@ export class Board {
   }
 }
 
-/** 0:30, 2:05:00, 1 d 3 h: time since a start. */
+/** 45 s, 2 min, 2:30 min, 1:05 h, 1:05:20 h, 3 d 4 h: time since a start. */
 function ahead(t) {
   const s = Math.round(t)
   if (s >= 2 * 86400) return `${Math.floor(s / 86400)} d${s % 86400 ? ` ${Math.floor((s % 86400) / 3600)} h` : ""}`
+  if (s < 60) return `${s} s`
   const two = (n) => String(n).padStart(2, "0")
-  return s >= 3600 || s % 60 === 0 ? `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)} h` : `${Math.floor(s / 60)}:${two(s % 60)} min`
+  const rest = s % 60 ? `:${two(s % 60)}` : ""
+  return s < 3600 ? `${Math.floor(s / 60)}${rest} min` : `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)}${rest} h`
 }
 
 const made = new Map()

@@ -2,7 +2,7 @@
 import {h} from "../dom.js"
 import {icon} from "../icons.js"
 import {empty, notice, skeleton} from "../ui.js"
-import {clock, when} from "../format.js"
+import {clock, now, when} from "../format.js"
 import {amount, at, summary, together} from "./curve.js"
 import {HeatMap, mapHeight} from "./heatmap.js"
 import {LineChart} from "./linechart.js"
@@ -13,21 +13,24 @@ const HEAT_FROM = 17
 const TABLE_ROWS = 48
 const MOST_COLUMNS = 16
 const LATE_S = 120
+const LOOKS_S = 35 // two looks, and the way here
 
 /** All groups. `source`: {curves, groups (name, title, shut), open, onopen, tables, title, resetZoom, link}. */
 export function chartGroups(app, source) {
   const {curves} = source
-  if (curves.error) return h("section", {class: "block", key: "curves", "aria-label": "Measured"}, empty("The curves can’t be shown", curves.error))
+  if (curves.error) return h("section", {class: "block", key: "curves", "aria-label": "Measured"}, empty("The curves can’t be shown", curves.error, source.again ? h("button", {type: "button", class: "button", onclick: source.again}, icon("again"), "Try again") : null))
   if (curves.absent) return h("section", {class: "block", key: "curves", "aria-label": "Measured"}, empty(source.waits ? "Nothing measured yet" : "Nothing was measured", curves.absent))
   return [late(curves), zoomed(app, source), source.groups.map((group) => section(app, source, group))]
 }
 
+/** What is wrong with what is shown: of a job that runs, that nothing is added; of one that ended, what may be missing. */
 function late(curves) {
-  const {state} = curves
-  if (!state || (!state.error && !(curves.running && state.as_of_s && Date.now() / 1000 - state.as_of_s > LATE_S))) return null
-  return h("div", {key: "late"}, notice("wait", state.error
-    ? `Nothing new is coming in${state.since_s ? ` since ${when(state.since_s)}` : ""}: ${state.error}`
-    : `The newest of what was measured is from ${clock(state.as_of_s)}.`))
+  const {state, running} = curves
+  if (!state || (!state.error && !(running && state.as_of_s && now() - state.as_of_s > LATE_S))) return null
+  const since = state.since_s ? ` since ${when(state.since_s)}` : ""
+  return h("div", {key: "late"}, notice("wait", !state.error ? `The newest of what was measured is from ${clock(state.as_of_s)}.`
+    : running ? `Nothing new is coming in${since}: ${state.error}`
+      : `Some of what was measured may be missing here: not all of it can be loaded${since}. ${state.error}`))
 }
 
 function zoomed(app, source) {
@@ -54,9 +57,10 @@ function section(app, source, group) {
 /** A group that should be there and isn't: of a job with GPUs that nobody measured. */
 function missing(source, group) {
   if (group.name !== "gpu" || !source.gpus) return null
+  const [from, end] = source.curves.run || [0, 0]
   return h("section", {class: "block", key: `group-${group.name}`, "aria-label": group.title},
     h("div", {class: "block-head"}, h("h2", {}, group.title)),
-    h("p", {class: "hint"}, "Its GPUs were not measured: the agent on its nodes found no NVIDIA driver it could ask, or saw none of these GPUs."))
+    h("p", {class: "hint"}, (end ?? now()) - from < LOOKS_S ? "GPUs are measured from the second look at a job on, half a minute after its start." : "Its GPUs were not measured: the agent on its nodes found no NVIDIA driver it could ask, or saw none of these GPUs."))
 }
 
 /** The lines by name; a click hides or shows one in all charts of the group. */

@@ -7,6 +7,7 @@ import {lineName} from "./names.js"
 
 const LIVE_MS = 10000
 const POINTS = 360
+const LEAST_S = 20 // what is drawn of a job that ended at once
 const SETTLE_STEPS = 4 // the last points may still change: they are asked for again
 
 export const fresh = (app, onzoom) => {
@@ -70,7 +71,7 @@ export function settle(app, own) {
   if (curves.run) {
     const newest = newestPoint(curves)
     const [from, end] = curves.run
-    board.whole = {from, to: Math.max(from + 60, end ?? newest ?? from + 60)}
+    board.whole = {from, to: Math.max(from + (end === null ? 60 : LEAST_S), end ?? newest ?? 0)}
     board.window = own.zoom || board.whole
     board.zoomed = !!own.zoom
     board.offset = zoneOffset(app.boot.zone, board.window.from)

@@ -1,6 +1,6 @@
 // What a job asked for, was given and used, side by side; and whose it is.
 import {h} from "../dom.js"
-import {count, memory, model, now, span} from "../format.js"
+import {count, gpuWords, memory, now, span} from "../format.js"
 import {facts, go} from "../ui.js"
 import {amount} from "./curve.js"
 
@@ -21,11 +21,15 @@ export function resources(job, footprint) {
     const limit = footprint?.memory_limit_bytes || (job.memory_mb && job.nodes === 1 ? job.memory_mb * MB : 0)
     return [`${amount(peak, "bytes")} at most${job.nodes > 1 ? ", on one node" : ""}`, limit ? share(peak / limit) : null]
   }
-  const gpuWords = () => (footprint?.gpu_percent_mean != null ? [`${amount(footprint.gpu_percent_mean, "percent")} busy on average`, h("span", {class: "quiet-text"}, `${footprint.gpus_used} of ${footprint.gpus} used`)] : null)
+  const gpusUsed = () => {
+    if (footprint?.gpu_percent_mean == null) return null
+    const unseen = job.gpus - footprint.gpus
+    return [`${amount(footprint.gpu_percent_mean, "percent")} busy on average`, h("span", {class: "quiet-text"}, `${footprint.gpus_used} of ${footprint.gpus} used${unseen > 0 ? `, ${unseen} not measured` : ""}`)]
+  }
   const rows = [
     ["CPUs", asked.cpus && count(asked.cpus), given ? count(job.cpus) : null, cpuWords()],
     ["Memory", asked.mem_mb && memory(asked.mem_mb), given && job.memory_mb ? memory(job.memory_mb) : null, memoryWords()],
-    ["GPUs", asked.gpus ? count(asked.gpus) : null, given && job.gpus ? `${job.gpus} × ${model(job.gpu_type)}` : null, gpuWords()],
+    ["GPUs", asked.gpus ? count(asked.gpus) : null, given && job.gpus ? gpuWords(job) : null, gpusUsed()],
     ["Nodes", asked.nodes && count(asked.nodes), given ? count(job.nodes) : null, null],
     ["Time", job.time_limit_s === null ? "no limit" : span(job.time_limit_s), null, wall > 0 ? [span(wall), job.time_limit_s ? share(wall / job.time_limit_s) : null] : null],
     ["Energy", null, null, used.energy_j ? [`${(used.energy_j / 3.6e6).toFixed(2)} kWh`] : null],
@@ -70,7 +74,7 @@ function nodeLinks(app, job) {
 }
 
 /** 0:0 says that all went well; else status or signal in words. */
-function exitWords(job) {
+export function exitWords(job) {
   if (!job.exit_code || (job.running && job.exit_code === "0:0") || job.state === "PENDING") return null
   const [status, signal] = job.exit_code.split(":").map(Number)
   if (signal) return `ended by signal ${signal}${SIGNALS[signal] ? ` (${SIGNALS[signal]})` : ""}`

@@ -1,54 +1,20 @@
 // Many devices: a map with a row each and time along it, the darker the more. A row that is clicked becomes the chart.
-import {at, amount, timeMarks} from "./curve.js"
-import {fitted} from "./linechart.js"
+import {at, amount} from "./curve.js"
+import {BOTTOM, FONT, LEFT, RIGHT, Stage, rule} from "./stage.js"
 
-const LEFT = 62, RIGHT = 10, BOTTOM = 22
-const FONT = '11px Roboto, "Segoe UI", "DejaVu Sans", sans-serif'
 const LEAST_ROW = 4, MOST_ROW = 14, WANTED_HEIGHT = 300
 
 export const rowHeight = (rows) => Math.max(LEAST_ROW, Math.min(MOST_ROW, Math.floor(WANTED_HEIGHT / rows)))
 export const mapHeight = (rows) => rowHeight(rows) * rows + BOTTOM
 
-export class HeatMap {
+export class HeatMap extends Stage {
   constructor(board, onpick) {
-    this.board = board
+    super(board)
     this.onpick = onpick
-    this.el = null
-    this.drawn = ""
   }
 
-  on(el, chart) {
-    if (!el) {
-      this.board.gone(this)
-      this.size?.disconnect()
-      this.el = null
-      return
-    }
-    this.chart = chart
-    if (this.el !== el) this.mount(el)
-    this.board.came(this)
-    this.draw()
-  }
-
-  mount(el) {
-    this.el = el
-    el.replaceChildren()
-    this.base = document.createElement("canvas")
-    this.over = document.createElement("canvas")
-    this.over.className = "curve-over"
-    el.append(this.base, this.over)
-    this.size = new ResizeObserver(() => { this.drawn = ""; this.draw() })
-    this.size.observe(el)
-    el.onpointermove = (event) => this.moved(event)
-    el.onpointerleave = () => { this.row = null; this.board.point(null); this.point() }
-    el.onclick = (event) => { const line = this.chart.lines[this.rowAt(event)]; if (line) this.onpick(line) }
-    this.drawn = ""
-  }
-
-  get width() { return this.el.clientWidth }
   get rowHeight() { return rowHeight(this.chart.lines.length) }
-  x(t) { const {from, to} = this.board.window; return LEFT + ((t - from) / (to - from)) * (this.width - LEFT - RIGHT) }
-  t(x) { const {from, to} = this.board.window; return from + ((x - LEFT) / (this.width - LEFT - RIGHT)) * (to - from) }
+  get height() { return mapHeight(this.chart.lines.length) }
   rowAt(event) { return Math.floor((event.clientY - this.el.getBoundingClientRect().top) / this.rowHeight) }
 
   get top() {
@@ -58,26 +24,10 @@ export class HeatMap {
     return chart.limits[0] && chart.limits[0] <= measured * 4 ? chart.limits[0] : measured || 1
   }
 
-  draw() {
-    if (!this.el || !this.width) return
-    const {board, chart} = this
-    const sign = [board.version, chart.version, this.width, board.look.dark, board.window.from, board.window.to, chart.picked].join("|")
-    if (sign === this.drawn) return
-    this.drawn = sign
-    const high = mapHeight(chart.lines.length)
-    const pen = fitted(this.base, this.width, high)
-    fitted(this.over, this.width, high)
-    this.paint(pen, high)
-    this.point()
-  }
-
-  paint(pen, high) {
-    const {board, chart, rowHeight: row} = this
+  paint(pen) {
+    const {board, chart, rowHeight: row, top} = this
     const {look} = board
     const {from, to} = board.window
-    pen.clearRect(0, 0, this.width, high)
-    pen.font = FONT
-    const top = this.top
     let node = null
     chart.lines.forEach((line, index) => {
       const y = index * row
@@ -105,22 +55,22 @@ export class HeatMap {
         pen.strokeRect(LEFT - 0.5, y - 0.5, this.width - LEFT - RIGHT + 1, row)
       }
     })
-    const {step, marks} = timeMarks(from, to, Math.max(2, Math.floor((this.width - LEFT) / 84)), board.offset)
-    pen.textBaseline = "alphabetic"
-    pen.textAlign = "center"
-    pen.fillStyle = look.ink
-    for (const mark of marks) {
-      const text = board.tick(mark, step)
-      const half = pen.measureText(text).width / 2
-      const x = this.x(mark)
-      if (x - half >= 2 && x + half <= this.width - 1) pen.fillText(text, x, high - 6)
-    }
+    this.times(pen)
   }
 
   moved(event) {
-    const x = event.clientX - this.el.getBoundingClientRect().left
     this.row = this.rowAt(event)
-    this.board.point(x >= LEFT && x <= this.width - RIGHT ? this.t(x) : null, this)
+    super.moved(event)
+  }
+
+  left() {
+    this.row = null
+    super.left()
+  }
+
+  pressed(event) {
+    const line = this.chart.lines[this.rowAt(event)]
+    if (line) this.onpick(line)
   }
 
   values(t) {
@@ -131,19 +81,14 @@ export class HeatMap {
 
   point() {
     if (!this.el) return
-    const pen = this.over.getContext("2d")
-    const high = mapHeight(this.chart.lines.length)
-    pen.clearRect(0, 0, this.width, high)
+    const pen = this.cleared()
     const t = this.board.at
     if (t === null) return
     const x = this.x(t)
-    if (x < LEFT || x > this.width - RIGHT) return
+    if (!this.within(x)) return
     const {look} = this.board
     pen.strokeStyle = look.strong
-    pen.beginPath()
-    pen.moveTo(Math.round(x) + 0.5, 0)
-    pen.lineTo(Math.round(x) + 0.5, high - BOTTOM)
-    pen.stroke()
+    rule(pen, Math.round(x) + 0.5, 0, Math.round(x) + 0.5, this.ground)
     const line = this.chart.lines[this.row ?? -1]
     if (!line) return
     const value = at(line, t)
@@ -151,7 +96,7 @@ export class HeatMap {
     pen.font = FONT
     const width = pen.measureText(words).width + 16
     const left = x + 10 + width > this.width ? x - 10 - width : x + 10
-    const y = Math.min(high - BOTTOM - 20, Math.max(0, this.row * this.rowHeight - 24))
+    const y = Math.min(this.ground - 20, Math.max(0, this.row * this.rowHeight - 24))
     pen.fillStyle = look.raised
     pen.strokeStyle = look.edge
     pen.beginPath()

@@ -1,92 +1,29 @@
 // One chart: a few lines over time on a canvas, with a band from least to greatest, thresholds, and gaps that stay
 // gaps. A second canvas over it holds the crosshair, which all charts of the page share; so moving draws few pixels.
-import {at, amount, axis, timeMarks} from "./curve.js"
+import {at, amount, axis} from "./curve.js"
 import {strokeOf} from "./names.js"
+import {FONT, LEFT, RIGHT, Stage, rule} from "./stage.js"
 
-const LEFT = 62, RIGHT = 10, TOP = 8, BOTTOM = 22
-const FONT = '11px Roboto, "Segoe UI", "DejaVu Sans", sans-serif'
+const TOP = 8
 const MOST_TOLD = 8
-const DRAG_PX = 6
 const LIMIT_FAR = 10
 
-export class LineChart {
-  /** `board`: what the charts of a page share (board.js). */
-  constructor(board) {
-    this.board = board
-    this.el = null
-    this.chart = null
-    this.drawn = ""
-  }
-
-  /** Called at each drawing of the page; el is null when the place is gone. */
-  on(el, chart) {
-    if (!el) {
-      this.board.gone(this)
-      this.size?.disconnect()
-      this.el = null
-      return
-    }
-    this.chart = chart
-    if (this.el !== el) this.mount(el)
-    this.board.came(this)
-    this.draw()
-  }
-
+export class LineChart extends Stage {
   mount(el) {
-    this.el = el
-    el.replaceChildren()
-    this.base = document.createElement("canvas")
-    this.over = document.createElement("canvas")
-    this.over.className = "curve-over"
-    el.append(this.base, this.over)
-    this.size = new ResizeObserver(() => { this.drawn = ""; this.draw() })
-    this.size.observe(el)
-    el.onpointermove = (event) => this.moved(event)
-    el.onpointerleave = () => { if (!this.drag) this.board.point(null) }
-    el.onpointerdown = (event) => this.down(event)
-    el.onpointerup = (event) => this.up(event)
-    el.onpointercancel = () => { this.drag = null; this.board.point(null) }
-    el.ondblclick = () => this.board.zoom(null)
+    super.mount(el)
     el.onkeydown = (event) => this.key(event)
     el.onblur = () => this.board.point(null)
-    this.drawn = ""
   }
 
-  // -- where things are
-
-  get width() { return this.el.clientWidth }
-  get height() { return this.el.clientHeight }
-  x(t) { const {from, to} = this.board.window; return LEFT + ((t - from) / (to - from)) * (this.width - LEFT - RIGHT) }
-  t(x) { const {from, to} = this.board.window; return from + ((x - LEFT) / (this.width - LEFT - RIGHT)) * (to - from) }
-  y(value) { return TOP + (1 - value / this.axis.top) * (this.height - TOP - BOTTOM) }
+  y(value) { return TOP + (1 - value / this.axis.top) * (this.ground - TOP) }
   get lines() { return this.chart.lines.filter((line) => !this.board.hidden.has(line.key)) }
 
   // -- the picture
 
-  draw() {
-    if (!this.el || !this.width) return
-    const {board, chart} = this
-    const sign = [board.version, chart.version, this.width, this.height, board.look.dark, [...board.hidden].join(), board.window.from, board.window.to].join("|")
-    if (sign === this.drawn) return
-    this.drawn = sign
-    const lines = this.lines
-    let top = Math.max(0, ...lines.map((line) => line.top))
-    // A limit far above all that was measured would press the lines to the ground: it stands in the heading alone.
-    this.limits = chart.limits.filter((value) => chart.unit === "percent" || value <= top * LIMIT_FAR)
-    if (this.limits.length) top = Math.max(top, ...this.limits)
-    this.axis = axis(top, chart.unit)
-    const pen = fitted(this.base, this.width, this.height)
-    fitted(this.over, this.width, this.height)
-    this.paint(pen)
-    this.point()
-  }
-
   paint(pen) {
     const {look} = this.board
-    const [width, height] = [this.width, this.height]
-    pen.clearRect(0, 0, width, height)
-    pen.font = FONT
-    pen.lineWidth = 1
+    const {width} = this
+    this.scale()
     pen.textBaseline = "middle"
     pen.textAlign = "right"
     for (const mark of this.axis.marks) {
@@ -99,7 +36,7 @@ export class LineChart {
     this.times(pen)
     pen.save()
     pen.beginPath()
-    pen.rect(LEFT, TOP - 2, width - LEFT - RIGHT, height - TOP - BOTTOM + 4)
+    pen.rect(LEFT, TOP - 2, width - LEFT - RIGHT, this.ground - TOP + 4)
     pen.clip()
     for (const value of this.limits) {
       pen.strokeStyle = look.limit
@@ -114,21 +51,14 @@ export class LineChart {
     pen.restore()
   }
 
-  times(pen) {
-    const {board} = this
-    const {from, to} = board.window
-    const {step, marks} = timeMarks(from, to, Math.max(2, Math.floor((this.width - LEFT) / 84)), board.offset)
-    pen.textBaseline = "alphabetic"
-    pen.textAlign = "center"
-    pen.fillStyle = board.look.ink
-    for (const mark of marks) {
-      const x = Math.round(this.x(mark)) + 0.5
-      pen.strokeStyle = board.look.grid
-      rule(pen, x, this.height - BOTTOM, x, this.height - BOTTOM + 4)
-      const text = board.tick(mark, step)
-      const half = pen.measureText(text).width / 2
-      if (x - half >= 2 && x + half <= this.width - 1) pen.fillText(text, x, this.height - 6)
-    }
+  /** The axis of the values, and the limits that are drawn. */
+  scale() {
+    const {chart} = this
+    let top = Math.max(0, ...this.lines.map((line) => line.top))
+    // A limit far above all that was measured would press the lines to the ground: it stands in the heading alone.
+    this.limits = chart.limits.filter((value) => chart.unit === "percent" || value <= top * LIMIT_FAR)
+    if (this.limits.length) top = Math.max(top, ...this.limits)
+    this.axis = axis(top, chart.unit)
   }
 
   band(pen, line, {colour}) {
@@ -184,41 +114,7 @@ export class LineChart {
     }
   }
 
-  // -- the pointer
-
-  place(event) {
-    const box = this.el.getBoundingClientRect()
-    return event.clientX - box.left
-  }
-
-  moved(event) {
-    const x = this.place(event)
-    if (this.drag) {
-      this.drag.to = x
-      this.point()
-      return
-    }
-    const inside = x >= LEFT && x <= this.width - RIGHT
-    this.board.point(inside ? this.t(x) : null, this)
-  }
-
-  down(event) {
-    if (event.button !== 0 || event.pointerType === "touch") return
-    const x = this.place(event)
-    if (x < LEFT) return
-    this.drag = {from: x, to: x}
-    this.el.setPointerCapture(event.pointerId)
-  }
-
-  up(event) {
-    const {drag} = this
-    this.drag = null
-    if (!drag) return
-    const [left, right] = [Math.min(drag.from, drag.to), Math.max(drag.from, drag.to)]
-    this.moved(event)
-    if (right - left >= DRAG_PX) this.board.zoom({from: this.t(Math.max(LEFT, left)), to: this.t(Math.min(this.width - RIGHT, right))})
-    else this.point()
-  }
+  // -- the keys, and the crosshair
 
   key(event) {
     const {board} = this
@@ -230,7 +126,7 @@ export class LineChart {
       ArrowRight: () => board.point(Math.min(to, now + step), this, true),
       "+": () => board.zoom({from: now - (now - from) / 2, to: now + (to - now) / 2}),
       "-": () => board.zoom({from: from - (to - from) / 2, to: to + (to - from) / 2}),
-      Escape: () => (board.zoomed ? board.zoom(null) : board.point(null)),
+      Escape: () => (this.drag ? (this.drag = null, this.point()) : board.zoomed ? board.zoom(null) : board.point(null)),
     }
     if (!keys[event.key]) return
     event.preventDefault()
@@ -240,20 +136,13 @@ export class LineChart {
   /** The crosshair and what the lines are there. */
   point() {
     if (!this.el || !this.axis) return
-    const pen = this.over.getContext("2d")
-    pen.clearRect(0, 0, this.width, this.height)
-    if (this.drag) {
-      pen.fillStyle = this.board.look.series[0]
-      pen.globalAlpha = 0.18
-      pen.fillRect(this.drag.from, TOP, this.drag.to - this.drag.from, this.height - TOP - BOTTOM)
-      pen.globalAlpha = 1
-    }
+    const pen = this.cleared()
     const t = this.board.at
     if (t === null) return
     const x = this.x(t)
-    if (x < LEFT || x > this.width - RIGHT) return
+    if (!this.within(x)) return
     pen.strokeStyle = this.board.look.edge
-    rule(pen, Math.round(x) + 0.5, TOP, Math.round(x) + 0.5, this.height - BOTTOM)
+    rule(pen, Math.round(x) + 0.5, TOP, Math.round(x) + 0.5, this.ground)
     this.moment(pen, t, x)
     this.tell(pen, t, x)
   }
@@ -266,7 +155,7 @@ export class LineChart {
     const width = pen.measureText(words).width + 10
     const left = Math.max(0, Math.min(x - width / 2, this.width - width))
     pen.fillStyle = look.raised
-    pen.fillRect(left, this.height - BOTTOM + 3, width, 16)
+    pen.fillRect(left, this.ground + 3, width, 16)
     pen.fillStyle = look.strong
     pen.textAlign = "left"
     pen.textBaseline = "alphabetic"
@@ -326,31 +215,9 @@ export class LineChart {
   }
 }
 
-/** A canvas of this size in CSS pixels, sharp on every screen. */
-export function fitted(canvas, width, height) {
-  const scale = globalThis.devicePixelRatio || 1
-  const [wide, high] = [Math.round(width * scale), Math.round(height * scale)]
-  if (canvas.width !== wide || canvas.height !== high) {
-    canvas.width = wide
-    canvas.height = high
-    canvas.style.width = `${width}px`
-    canvas.style.height = `${height}px`
-  }
-  const pen = canvas.getContext("2d")
-  pen.setTransform(scale, 0, 0, scale, 0, 0)
-  return pen
-}
-
 /** Which points of [from, to) were measured. */
 function measured(line, from, to) {
   const there = []
   for (let i = from; i < to; i += 1) if (!Number.isNaN(line.means[i])) there.push(i)
   return there
-}
-
-function rule(pen, x0, y0, x1, y1) {
-  pen.beginPath()
-  pen.moveTo(x0, y0)
-  pen.lineTo(x1, y1)
-  pen.stroke()
 }

@@ -1,6 +1,6 @@
 // When what happened: a bar from submission to the end, and each attempt of a job that was put back.
 import {h} from "../dom.js"
-import {count, full, many, model, now, span, ticking, when} from "../format.js"
+import {count, full, gpuWords, many, now, span, ticking, when} from "../format.js"
 import {badge} from "../ui.js"
 import {STATES} from "./names.js"
 
@@ -56,7 +56,7 @@ function attempts(app, own) {
           h("td", {class: "num", title: full(row.start_s)}, row.start_s === null ? "never" : when(row.start_s)),
           h("td", {class: "num"}, row.start_s === null ? "–" : span((ended ? row.end_s : now()) - row.start_s)),
           h("td", {}, badge(look), row.words ? h("span", {class: "why"}, row.words) : null),
-          h("td", {class: "num"}, row.cpus ? [many(row.cpus, "CPU"), row.gpus ? `, ${row.gpus} × ${model(row.gpu_type)}` : ""] : "–"),
+          h("td", {class: "num"}, row.cpus ? [many(row.cpus, "CPU"), row.gpus ? `, ${gpuWords(row)}` : ""] : "–"),
           h("td", {}, h("span", {class: "clip", title: row.node_list || undefined}, row.node_list || "–")))
       }))))
 }

@@ -9,7 +9,7 @@ const EDGE = 1.5 // so that a full line is not cut in half
 const OLD_S = 60
 const OLD_SAMPLES = 3
 
-/** The path of points from 0 to 100; a stretch without samples is a gap, a lone point a dot. */
+/** The path of points from 0 to 100; a stretch without samples is a gap, a lone point a dash. */
 export function path(points, width = WIDTH, height = HEIGHT) {
   const step = points.length > 1 ? (width - 2 * EDGE) / (points.length - 1) : 0
   let text = ""
@@ -18,7 +18,8 @@ export function path(points, width = WIDTH, height = HEIGHT) {
     const x = (EDGE + index * step).toFixed(1)
     const y = (height - EDGE - (value / 100) * (height - 2 * EDGE)).toFixed(1)
     const joined = index > 0 && points[index - 1] !== null
-    text += joined ? `L${x} ${y}` : `M${x} ${y}h.01`
+    const alone = !joined && (points[index + 1] ?? null) === null
+    text += joined ? `L${x} ${y}` : alone ? `M${(x - 1).toFixed(1)} ${y}h2` : `M${x} ${y}`
   })
   return text
 }

@@ -1,7 +1,7 @@
 // Behind a mark: its jobs in the drawer, each with what it contributes, together the figure; or the smaller cells the
 // mark is made of, each of which opens its own.
 import {h} from "../dom.js"
-import {count, full, many, model, span, when} from "../format.js"
+import {count, full, gpuWords, many, span, when} from "../format.js"
 import {icon} from "../icons.js"
 import {STATES, jobHref} from "../job/names.js"
 import {badge, drawer, empty, go, skeleton} from "../ui.js"
@@ -87,7 +87,7 @@ function line(app, job, index) {
   return h("li", {key: `${job.cluster}-${job.job_id}-${job.submit_s}-${index}`},
     h("div", {class: "drill-head"}, go(app, jobHref({job_id: job.job_id, cluster: job.cluster, origin_s: job.submit_s}), {class: "num"}, h("strong", {}, label)), h("span", {class: "job-name"}, job.job_name || ""), h("span", {class: "grow"}), h("strong", {class: "num", title: job.exact ?? undefined}, job.contribution)),
     h("div", {class: "drill-facts quiet-text"}, badge(look_), h("span", {}, job.user), h("span", {}, job.account),
-      h("span", {}, job.partition), h("span", {class: "num"}, [job.cpus ? many(job.cpus, "CPU") : "", job.gpus ? `${job.gpus} × ${model(job.gpu_type)}` : "", job.nodes ? many(job.nodes, "node") : ""].filter(Boolean).join(", ")),
+      h("span", {}, job.partition), h("span", {class: "num"}, [job.cpus ? many(job.cpus, "CPU") : "", gpuWords(job), job.nodes ? many(job.nodes, "node") : ""].filter(Boolean).join(", ")),
       h("span", {class: "num", title: job.start_s ? `${full(job.start_s)} – ${job.end_s ? full(job.end_s) : "now"}` : undefined}, job.start_s ? `${when(job.start_s)}, ${ran}` : `${when(job.submit_s)}, ${ran}`),
       job.attempt > 1 ? h("span", {}, `attempt ${job.attempt}`) : null))
 }
