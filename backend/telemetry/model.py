@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -159,5 +159,11 @@ class Telemetry(Protocol):
     def running(self, cluster: str) -> pa.Table:
         """Rows of FOOTPRINTS for every job that sent samples within the last ten minutes."""
 
-    def footprints_of(self, cluster: str, since_s: int, until_s: int) -> pa.Table:
-        """Rows of FOOTPRINTS of all jobs that ended in [since, until), and those that run."""
+    def footprints_of(
+        self, clusters: Collection[str], since_s: int, until_s: int, columns: Sequence[str] = FOOTPRINTS.names
+    ) -> pa.Table:
+        """Rows of FOOTPRINTS of all jobs of these clusters that ended in [since, until), and those that run."""
+
+    @property
+    def lists_jobs(self) -> bool:
+        """Whether `footprints_of` knows when jobs began; else they are found by `footprints` alone, each by name."""

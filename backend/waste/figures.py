@@ -133,14 +133,10 @@ class Waste:
 
     def _prints(self, since_s: int, until_s: int) -> tuple[pa.Table, str]:
         """What was measured, of every cluster; and why nothing is known of it."""
-        found = []
-        away = ""
-        for cluster in self.warehouse.state.clusters:
-            try:
-                found.append(self.telemetry.footprints_of(cluster, since_s, until_s).select(list(PRINT_COLUMNS)))
-            except TelemetryUnusable as error:
-                away = str(error)
-        return (pa.concat_tables(found) if found else _no_prints()), away
+        try:
+            return self.telemetry.footprints_of(self.warehouse.state.clusters, since_s, until_s, PRINT_COLUMNS), ""
+        except TelemetryUnusable as error:
+            return _no_prints(), str(error)
 
 
 def _no_prints() -> pa.Table:

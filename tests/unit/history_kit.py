@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,30 +41,34 @@ def fill(folder: Path, rows: Iterable[Mapping[str, Any]], cluster: str = "c", sy
 
 
 class Footprints:
-    """`down`: why nothing can be read."""
+    """`down`: why nothing can be read. Counts in `asked` what it is asked, by name."""
 
-    def __init__(self, rows: Iterable[Mapping[str, Any]] = (), down: str = "") -> None:
+    def __init__(self, rows: Iterable[Mapping[str, Any]] = (), down: str = "", lists_jobs: bool = True) -> None:
         self.down = down
+        self.lists_jobs = lists_jobs
+        self.asked: list[tuple[str, Any]] = []
         filled = [{**dict.fromkeys(FOOTPRINTS.names), "cluster": "c", **row} for row in rows]
         self.table = pa.Table.from_pylist(filled, schema=FOOTPRINTS)
 
-    def footprints_of(self, cluster: str, since_s: int, until_s: int) -> pa.Table:
-        self._look()
+    def footprints_of(
+        self, clusters: Collection[str], since_s: int, until_s: int, columns: Sequence[str] = FOOTPRINTS.names
+    ) -> pa.Table:
+        self._look("footprints_of", (tuple(clusters), since_s, until_s))
         rows = [
             row
             for row in self.table.to_pylist()
-            if row["cluster"] == cluster and (row["end_s"] is None or since_s <= row["end_s"] < until_s)
+            if row["cluster"] in clusters and (row["end_s"] is None or since_s <= row["end_s"] < until_s)
         ]
-        return pa.Table.from_pylist(rows, schema=FOOTPRINTS)
+        return pa.Table.from_pylist(rows, schema=FOOTPRINTS).select(list(columns))
 
     def footprints(self, jobs: Sequence[JobRef]) -> pa.Table:
-        self._look()
+        self._look("footprints", tuple(jobs))
         wanted = {(job.cluster, job.job_id, job.start_s) for job in jobs}
         rows = [row for row in self.table.to_pylist() if (row["cluster"], row["job_id"], row["start_s"]) in wanted]
         return pa.Table.from_pylist(rows, schema=FOOTPRINTS)
 
     def sparks(self, jobs: Sequence[JobRef], points: int = 32) -> dict[JobRef, Spark]:
-        self._look()
+        self._look("sparks", tuple(jobs))
         known = {(row["cluster"], row["job_id"], row["start_s"]) for row in self.table.to_pylist()}
         return {
             job: Spark(job.start_s, 60, GPU_LINE, (50.0, 60.0, 70.0), (20.0, 20.0, 30.0), job.start_s + 180, 10)
@@ -72,6 +76,7 @@ class Footprints:
             if (job.cluster, job.job_id, job.start_s) in known
         }
 
-    def _look(self) -> None:
+    def _look(self, what: str, of: Any) -> None:
+        self.asked.append((what, of))
         if self.down:
             raise TelemetryUnusable(self.down)

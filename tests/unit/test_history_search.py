@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.accounting.history import Cursor, History, HistoryQuestion, JobKey, NotAsked, Range
+from backend.accounting.history import asked as asking
 from backend.accounting.usage import Scope
 from backend.accounting.warehouse import Warehouse
 from tests.unit.history_kit import HOSTILE, UIDS, Footprints, fill
@@ -201,6 +202,33 @@ def test_what_was_measured_is_needed_only_by_its_filters(history: History) -> No
     blind = History(history.warehouse, clock=lambda: NOW_S)
     assert found(blind) == EVERY
     assert found(blind, gpu_percent=Range(0)) == []
+
+
+def test_what_was_measured_is_read_once_a_chunk_and_of_clusters_that_there_are(history: History) -> None:
+    measured = Footprints(FOOTPRINTS.table.to_pylist())
+    counting = History(history.warehouse, measured, clock=lambda: NOW_S)
+    names = ("c", *(f"a{number}" for number in range(99)))
+    page = counting.search(HistoryQuestion(clusters=names, gpu_percent=Range(0)), ALL, limit=1, count_for_s=60)
+    assert (page.table["job_id"].to_pylist(), page.total, page.exact) == ([4], 2, True)
+    spans = [of for what, of in measured.asked if what == "footprints_of"]
+    assert spans and len(spans) == len(set(spans))
+    assert {clusters for clusters, _, _ in spans} == {("c",)}
+
+
+def test_where_jobs_are_not_listed_those_are_looked_up_that_other_filters_leave(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = Footprints(FOOTPRINTS.table.to_pylist(), lists_jobs=False)
+    named = History(history.warehouse, measured, clock=lambda: NOW_S)
+    assert found(named, gpu_percent=Range(0)) == [4, 3]
+    measured.asked.clear()
+    assert found(named, gpu_percent=Range(0), partitions=("gpu",)) == [3]
+    assert {job.job_id for what, jobs in measured.asked for job in jobs} == {3}
+    monkeypatch.setattr(asking, "MOST_NAMED", 2)
+    with pytest.raises(NotAsked, match="at most 2 jobs") as refused:
+        found(named, gpu_percent=Range(0))
+    assert refused.value.part == "gpu_eff"
+    assert found(named, gpu_percent=Range(0), users=("leo",)) == [4]
 
 
 @pytest.mark.parametrize("question", [{"sort": "user; drop"}, {"since_s": 5, "until_s": 5}])

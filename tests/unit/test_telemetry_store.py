@@ -232,7 +232,7 @@ def test_a_better_known_end_replaces_the_first(site: TelemetrySite) -> None:
     site.settle()
     site.store.told([JobFacts(CLUSTER, 7, job.start_s, int(NOW_S - 300))])
     site.settle()
-    found = site.telemetry.footprints_of(CLUSTER, int(NOW_S - 3600), int(NOW_S))
+    found = site.telemetry.footprints_of([CLUSTER], int(NOW_S - 3600), int(NOW_S))
     assert found["end_s"].to_pylist() == [int(NOW_S - 300)]
 
 
@@ -241,8 +241,11 @@ def test_many_ended_jobs_make_few_files(site: TelemetrySite) -> None:
         site.job(job_id, hours=0.05, gpus=0, ended_ago_s=120)
         site.settle()
     assert len([file for file in site.store.manifest.files if file.tier in ("archive", "jobs")]) < 20
-    found = site.telemetry.footprints_of(CLUSTER, 0, int(NOW_S))
+    found = site.telemetry.footprints_of([CLUSTER], 0, int(NOW_S))
     assert sorted(found["job_id"].to_pylist()) == list(range(1, 41))
+    narrow = site.telemetry.footprints_of(["other", CLUSTER], 0, int(NOW_S), ("job_id", "samples"))
+    assert narrow.equals(found.select(["job_id", "samples"]))
+    assert site.telemetry.footprints_of(["other"], 0, int(NOW_S)).num_rows == 0
 
 
 def test_put_together_files_say_the_same(site: TelemetrySite) -> None:

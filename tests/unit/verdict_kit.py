@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -55,6 +55,8 @@ def asked_gpus(**facts: Any) -> dict[str, Any]:
 class Measured:
     """Telemetry of which a test says what it knows; `broken` makes every question fail. Counts what it is asked."""
 
+    lists_jobs = True
+
     def __init__(self, *rows: dict[str, Any]) -> None:
         self.rows = list(rows)
         self.lines: dict[JobRef, Spark] = {}
@@ -88,12 +90,14 @@ class Measured:
         self._ask("running", cluster)
         return self._table(row for row in self.rows if row["cluster"] == cluster and row["end_s"] is None)
 
-    def footprints_of(self, cluster: str, since_s: int, until_s: int) -> pa.Table:
-        self._ask("footprints_of", (cluster, since_s, until_s))
+    def footprints_of(
+        self, clusters: Collection[str], since_s: int, until_s: int, columns: Sequence[str] = FOOTPRINTS.names
+    ) -> pa.Table:
+        self._ask("footprints_of", (tuple(clusters), since_s, until_s))
         return self._table(
             row for row in self.rows
-            if row["cluster"] == cluster and (row["end_s"] is None or since_s <= row["end_s"] < until_s)
-        )  # fmt: skip
+            if row["cluster"] in clusters and (row["end_s"] is None or since_s <= row["end_s"] < until_s)
+        ).select(list(columns))  # fmt: skip
 
     @staticmethod
     def _table(rows: Iterable[dict[str, Any]]) -> pa.Table:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import pyarrow as pa
@@ -13,19 +13,29 @@ import pyarrow.compute as pc
 
 from backend.accounting.history.chunks import Chunk
 from backend.accounting.history.conditions import both, matching
-from backend.accounting.history.question import HistoryQuestion, JobKey, Range
+from backend.accounting.history.question import HistoryQuestion, JobKey, NotAsked, Range
 from backend.accounting.usage.figures.atoms import Sql
 from backend.accounting.usage.figures.filters import AccountTree
 from backend.accounting.usage.terms.question import Scope
 from backend.accounting.warehouse import Reading
+from backend.telemetry import JobRef
 
+MOST_NAMED = 500  # jobs that are looked up one by one, where what was measured can't be listed
+_PERCENTS = ("gpu_percent_mean", "memory_peak_bytes", "memory_limit_bytes")
 _FOOTPRINT_KEY = pa.schema([("cluster", pa.string()), ("job_id", pa.int64()), ("start_s", pa.int64())])
 
 
 class Measured(Protocol):
     """The part of the telemetry that filters need."""
 
-    def footprints_of(self, cluster: str, since_s: int, until_s: int) -> pa.Table: ...
+    @property
+    def lists_jobs(self) -> bool: ...
+
+    def footprints_of(
+        self, clusters: Collection[str], since_s: int, until_s: int, columns: Sequence[str]
+    ) -> pa.Table: ...
+
+    def footprints(self, jobs: Sequence[JobRef]) -> pa.Table: ...
 
 
 class Marked(Protocol):
@@ -40,10 +50,12 @@ class Asked:
     question: HistoryQuestion
     scope: Scope
     tree: AccountTree
-    clusters: tuple[str, ...]  # those that it can be about
+    clusters: tuple[str, ...]  # of those that there are, those that it can be about
     now_s: int
     measured: Measured | None
     keys: Sequence[JobKey] | None  # jobs with the tags; None: any
+    # Of each chunk, once: it is looked through for the page, and again to be counted.
+    _footprints: dict[Chunk, pa.Table] = field(default_factory=dict, init=False)
 
     @property
     def by_footprint(self) -> bool:
@@ -51,7 +63,9 @@ class Asked:
 
     def nothing(self) -> bool:
         """Whether it is known without looking that no job is found."""
-        return (self.keys is not None and not self.keys) or (self.by_footprint and self.measured is None)
+        return (self.keys is not None and not self.keys) or (
+            self.by_footprint and (self.measured is None or not self.clusters)
+        )
 
     def rows(self, reading: Reading, chunk: Chunk) -> Sql:
         """SQL of the chunk's rows that are asked for."""
@@ -60,16 +74,33 @@ class Asked:
             reading.con.register("tagged", keys_table(self.keys))
             found = both(found, Sql(f"r.job_id IN (SELECT t.job_id FROM tagged t) AND {of_keys('tagged')}"))
         if self.by_footprint and self.measured is not None:
-            since_s = max(chunk.since_s, self.question.since_s or 0)
-            until_s = chunk.until_s if self.question.until_s is None else min(chunk.until_s, self.question.until_s)
-            tables = [self.measured.footprints_of(cluster, since_s, until_s) for cluster in self.clusters]
-            reading.con.register("footprints", pa.concat_tables([_within(t, self.question) for t in tables] or
-                                                                [_FOOTPRINT_KEY.empty_table()]))  # fmt: skip
+            if chunk not in self._footprints:
+                self._footprints[chunk] = _within(self._measured(self.measured, reading, chunk, found), self.question)
+            reading.con.register("footprints", self._footprints[chunk])
             found = both(found, Sql(
                 "EXISTS (SELECT 1 FROM footprints f WHERE f.cluster = r.cluster AND f.job_id = r.job_id "
                 "AND f.start_s = r.start_s)"
             ))  # fmt: skip
         return Sql(f"FROM ({chunk.source}) r WHERE {found.text}", found.values)
+
+    def _measured(self, measured: Measured, reading: Reading, chunk: Chunk, others: Sql) -> pa.Table:
+        """Footprints of the chunk's jobs: of all, or of those that the other filters leave. Raises NotAsked."""
+        if measured.lists_jobs:
+            since_s = max(chunk.since_s, self.question.since_s or 0)
+            until_s = chunk.until_s if self.question.until_s is None else min(chunk.until_s, self.question.until_s)
+            return measured.footprints_of(self.clusters, since_s, until_s, (*_FOOTPRINT_KEY.names, *_PERCENTS))
+        rows = reading.con.execute(
+            f"SELECT cluster, job_id, start_s, end_s FROM ({chunk.source}) r WHERE r.start_s IS NOT NULL "
+            f"AND {others.text} LIMIT {MOST_NAMED + 1:d}",
+            dict(others.values) or None,
+        ).fetchall()
+        if len(rows) > MOST_NAMED:
+            raise NotAsked(
+                "gpu_eff" if self.question.gpu_percent is not None else "mem_eff",
+                f"What jobs used is asked of Prometheus here, job by job: choose a shorter window or more filters, "
+                f"by which at most {MOST_NAMED} jobs are left.",
+            )
+        return measured.footprints([JobRef(*row) for row in rows])
 
 
 def keys_table(keys: Sequence[JobKey]) -> pa.Table:

@@ -68,7 +68,7 @@ class History:
                 question,
                 scope,
                 self._accounts(reading),
-                clusters=question.clusters or tuple(sorted(state)),
+                clusters=tuple(name for name in sorted(state) if name in question.clusters or not question.clusters),
                 now_s=int(self._clock()),
                 measured=self._measured,
                 keys=self._keys(question),
@@ -222,7 +222,10 @@ def _count(reading: Reading, asked: Asked, until: float) -> tuple[int, bool]:
         began = time.perf_counter()
         if last >= 0 and began + GROWTH * last > until:
             return total, False
-        rows = asked.rows(reading, chunk)
+        try:
+            rows = asked.rows(reading, chunk)
+        except NotAsked:  # of the page's own chunks it is told
+            return total, False
         total += reading.con.execute(f"SELECT count(*) {rows.text}", dict(rows.values) or None).fetchall()[0][0]
         if not chunk.open:
             last = time.perf_counter() - began

@@ -11,7 +11,7 @@ import math
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Lock
@@ -21,7 +21,16 @@ import numpy as np
 import pyarrow as pa
 
 from backend.telemetry.catalogue import BY_NAME, METRICS
-from backend.telemetry.model import Device, JobRef, Resolution, Series, Spark, TelemetryState, TelemetryUnusable
+from backend.telemetry.model import (
+    FOOTPRINTS,
+    Device,
+    JobRef,
+    Resolution,
+    Series,
+    Spark,
+    TelemetryState,
+    TelemetryUnusable,
+)
 from backend.telemetry.prometheus.api import Api, quoted
 from backend.telemetry.store import Chunk, Tally, footprint_table
 from backend.telemetry.store.layout.chunks import Key, device_order
@@ -44,6 +53,8 @@ _NAMES = [metric.name for metric in METRICS if metric.kind in _KINDS]
 
 class PrometheusTelemetry:
     """Safe in several threads; blocks. `every_s`: how often the nodes are scraped."""
+
+    lists_jobs = False
 
     def __init__(self, api: Api, *, every_s: float = 10.0, now: Callable[[], float] = time.time) -> None:
         self._api, self._now, self._every_s = api, now, every_s
@@ -169,9 +180,13 @@ class PrometheusTelemetry:
         found = self._unnamed(cluster, now - RUNNING_BACK_S, now, now - RUNNING_S)
         return footprint_table([row for row in found if row["end_s"] is None])
 
-    def footprints_of(self, cluster: str, since_s: int, until_s: int) -> pa.Table:
+    def footprints_of(
+        self, clusters: Collection[str], since_s: int, until_s: int, columns: Sequence[str] = FOOTPRINTS.names
+    ) -> pa.Table:
         """All jobs that were scraped within, by what was scraped within: their beginnings aren't known."""
-        return footprint_table(self._unnamed(cluster, since_s, min(until_s, self._now()), since_s))
+        last_s = min(until_s, self._now())
+        rows = [row for cluster in clusters for row in self._unnamed(cluster, since_s, last_s, since_s)]
+        return footprint_table(rows).select(list(columns))
 
     def _unnamed(self, cluster: str, first_s: float, last_s: float, there_since_s: float) -> list[dict[str, Any]]:
         if last_s <= first_s:

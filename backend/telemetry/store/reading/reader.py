@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
@@ -55,6 +55,8 @@ class Memory(Protocol):
 
 class StoreReader:
     """`Telemetry` of the embedded store. Any number of processes may read while one writes."""
+
+    lists_jobs = True
 
     def __init__(self, folder: Path, memory: Memory, now: Callable[[], float] = time.time) -> None:
         """`folder` need not exist yet."""
@@ -173,19 +175,24 @@ class StoreReader:
         since_s = self._now() - RUNNING_S
         return footprint_table([row for row in rows if row["end_s"] is None and row["last_s"] >= since_s])
 
-    def footprints_of(self, cluster: str, since_s: int, until_s: int) -> pa.Table:
+    def footprints_of(
+        self, clusters: Collection[str], since_s: int, until_s: int, columns: Sequence[str] = FOOTPRINTS.names
+    ) -> pa.Table:
         """All jobs that ended within, and those that run."""
+        needed = list(dict.fromkeys(["cluster", "job_id", "start_s", "end_s", *columns]))
         # Memory first: who is archived meanwhile is in both, and the archive's row counts.
-        fresh = footprint_table(self._memory.footprints(cluster))
+        known = self._memory.footprints(next(iter(clusters)) if len(clusters) == 1 else None)
         archived = [
-            read_footprints(self.folder, file) for file in overlapping(self._newest().of("jobs"), since_s, until_s)
+            read_footprints(self.folder, file, columns=needed)
+            for file in overlapping(self._newest().of("jobs"), since_s, until_s)
         ]
-        table = newest_rows([FOOTPRINTS.empty_table(), *archived, fresh])
+        table = newest_rows([*archived, footprint_table(known).select(needed)])
         within = pc.or_kleene(
             pc.is_null(table["end_s"]),
             pc.and_(pc.greater_equal(table["end_s"], since_s), pc.less(table["end_s"], until_s)),
         )
-        return table.filter(pc.and_kleene(within, pc.equal(table["cluster"], cluster)))
+        theirs = pc.is_in(table["cluster"], pa.array(list(clusters), pa.string()))
+        return table.filter(pc.and_kleene(within, theirs)).select(list(columns))
 
     def _rows_of(self, jobs: Sequence[JobRef]) -> dict[JobRef, dict[str, Any]]:
         """The best row of each job: the one whose span fits best, the newest of several."""
