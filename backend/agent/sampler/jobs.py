@@ -12,7 +12,7 @@ from typing import Any
 from .model import Job, Missing, Unavailable
 from .places import Place
 from .processes import Process, Processes, Tally
-from .reading import Rates, ask, available, device_bytes, keyed, listed
+from .reading import Rates, ask, available, device_bytes, keyed, listed, natural
 
 _NO_LIMIT_BYTES = 1 << 60
 """v1 writes "no limit" as the largest multiple of a page."""
@@ -96,9 +96,9 @@ class JobReader:
 
     def _told_cpus(self, place: Place) -> int:
         for pid in sorted(place.pids):
-            told = self._processes.environment(pid).get("SLURM_CPUS_ON_NODE", "")
-            if told.isascii() and told.isdigit():
-                return int(told)
+            cpus = natural(self._processes.environment(pid).get("SLURM_CPUS_ON_NODE", ""))
+            if cpus:
+                return cpus
         raise Unavailable("no process of the job tells SLURM_CPUS_ON_NODE")
 
     def _told_limit(self, place: Place, cpus: int | None) -> int:
@@ -106,9 +106,9 @@ class JobReader:
         for pid in sorted(place.pids):
             told = self._processes.environment(pid)
             for name, times in (("SLURM_MEM_PER_NODE", 1), ("SLURM_MEM_PER_CPU", cpus or 0)):
-                value = told.get(name, "")
-                if value.isascii() and value.isdigit() and int(value[:15]) * times:
-                    return int(value[:15]) * times << 20
+                value = natural(told.get(name, ""), digits=12)
+                if value and times:
+                    return value * times << 20
         raise Unavailable(_NO_CGROUP)
 
     def _resident(self, live: Mapping[int, Process]) -> int:
@@ -217,7 +217,7 @@ class _Unified(_Kernel):
 
     def block(self) -> tuple[int, int]:
         read = written = 0
-        for line in self._file("unified", "io.stat").splitlines():
+        for line in self._file("unified", "io.stat").split("\n"):
             values = dict(part.split("=", 1) for part in line.split()[1:] if "=" in part)
             read += int(values.get("rbytes", 0))
             written += int(values.get("wbytes", 0))
@@ -258,7 +258,7 @@ class _Controllers(_Kernel):
 
     def block(self) -> tuple[int, int]:
         sums = {"Read": 0, "Write": 0}
-        for line in self._file("blkio", "blkio.throttle.io_service_bytes_recursive").splitlines():
+        for line in self._file("blkio", "blkio.throttle.io_service_bytes_recursive").split("\n"):
             fields = line.split()
             if len(fields) == 3 and fields[1] in sums:
                 sums[fields[1]] += int(fields[2])

@@ -95,7 +95,7 @@ class NodeReader:
 
     def _cpu(self) -> tuple[int, float]:
         """Number of CPUs and seconds in which they worked: user, nice, system, irq, softirq, steal (proc(5))."""
-        lines = available(f"{self._root}/proc/stat").splitlines()
+        lines = available(f"{self._root}/proc/stat").split("\n")
         fields = [int(field) for field in lines[0].split()[1:9]]
         busy = fields[0] + fields[1] + fields[2] + sum(fields[5:8])
         return sum(1 for line in lines if line.startswith("cpu") and line[3].isdigit()), busy / _TICKS_PER_S
@@ -133,7 +133,7 @@ class NodeReader:
         whole = {path.split("/")[-2] for path in glob.glob(f"{self._root}/sys/block/*/device")}  # noqa: PTH207
         if not whole:
             raise Unavailable("there is no disk here")
-        lines = [line.split() for line in content.splitlines()]
+        lines = [line.split() for line in content.split("\n")]
         lines = [fields for fields in lines if len(fields) > 9 and fields[2] in whole]
         return (
             sum(int(fields[5]) for fields in lines) * _SECTOR_BYTES,
@@ -144,7 +144,7 @@ class NodeReader:
 def _lustre(path: str) -> dict[str, int]:
     """`read_bytes 12 samples [bytes] 1 4096 8192` (the sum is the seventh word); calls by their number."""
     found = {"read_bytes": 0, "write_bytes": 0, "open": 0}  # a line is there from the first call on
-    for line in available(path).splitlines():
+    for line in available(path).split("\n"):
         fields = line.split()
         if len(fields) > 6 and fields[3] == "[bytes]":
             found[fields[0]] = int(fields[6])

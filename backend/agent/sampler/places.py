@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .processes import STEP_TITLE, Process, Processes, tree
-from .reading import text
+from .reading import natural, text
 
 _SLUID = re.compile(r"s[0-9A-HJKMNP-TV-Z]{13}")
 """Base 32 by Crockford, which has no I, L, O, U."""
+_CGROUPS = "/sys/fs/cgroup/"
 _CONTROLLERS = frozenset(["cpu", "cpuacct", "cpuset", "memory", "blkio", "pids", "freezer", "devices"])
 
 
@@ -32,9 +33,7 @@ class Place:
     pids: frozenset[int] = frozenset()
 
 
-def find(
-    root: str, processes: Processes, node: str | None = None
-) -> tuple[list[Place], dict[int, Process] | None]:
+def find(root: str, processes: Processes, node: str | None = None) -> tuple[list[Place], dict[int, Process] | None]:
     """All jobs, and the process table when it had to be read.
 
     With `node` only those of that slurmd (`slurmd -N`), where several run on one machine.
@@ -69,7 +68,7 @@ def _own_folder(root: str, processes: Processes, job_id: int) -> Place | None:
     """The job's folders among those this process is in (/proc/self/cgroup: `4:memory:/slurm/uid_7/job_1/step_0`)."""
     unified, controllers = _mounts(root)
     try:
-        lines = text(f"{root.rstrip('/')}/proc/self/cgroup").splitlines()
+        lines = text(f"{root.rstrip('/')}/proc/self/cgroup").split("\n")
     except OSError:
         return None
     folders: dict[str, str] = {}
@@ -84,11 +83,11 @@ def _own_folder(root: str, processes: Processes, job_id: int) -> Place | None:
         folder = "/".join(parts[: depth + 1]) + "/"
         if number == "0" and not names and unified is not None:
             found = {"unified": unified + folder}
-            if os.path.isdir(found["unified"]):  # noqa: PTH112 - hot
+            if _is_slurms(found["unified"]):
                 sluid = None if parts[depth].startswith("job_") else parts[depth]
                 return Place(job_id, sluid, "cgroup v2", found, members(found["unified"]))
         for controller in _CONTROLLERS.intersection(names.split(",")):
-            if controller in controllers and os.path.isdir(controllers[controller] + folder):  # noqa: PTH112 - hot
+            if controller in controllers and _is_slurms(controllers[controller] + folder):
                 folders[controller] = controllers[controller] + folder
     if not folders:
         return None
@@ -96,19 +95,22 @@ def _own_folder(root: str, processes: Processes, job_id: int) -> Place | None:
 
 
 def _mounts(root: str) -> tuple[str | None, dict[str, str]]:
-    """Where cgroup v2 is mounted, and each controller of v1."""
+    """Where cgroup v2 is mounted, and each controller of v1. Anybody may mount (FUSE) under a name of their choice, in
+    which the kernel escapes space, tab and line feed and no other white space; but not at Slurm's cgroups."""
     prefix = root.rstrip("/")
     unified: str | None = None
     controllers: dict[str, str] = {}
     try:
-        lines = text(f"{prefix}/proc/self/mounts").splitlines()
+        lines = text(f"{prefix}/proc/self/mounts").split("\n")
     except OSError:
         return None, {}
     for line in lines:
-        fields = line.split()
-        if len(fields) > 3 and fields[2] == "cgroup2":
-            unified = prefix + fields[1]
-        elif len(fields) > 3 and fields[2] == "cgroup":
+        fields = line.split(" ")
+        if len(fields) < 4 or not f"{fields[1]}/".startswith(_CGROUPS):
+            continue
+        if fields[2] == "cgroup2":
+            unified = unified or prefix + fields[1]
+        elif fields[2] == "cgroup":
             for controller in _CONTROLLERS.intersection(fields[3].split(",")):
                 controllers.setdefault(controller, prefix + fields[1])
     return unified, controllers
@@ -119,30 +121,39 @@ def _unified(mount: str | None, processes: Processes, node: str | None) -> list[
         return []
     found = []
     scope = f"{glob.escape(mount)}/system.slice/*slurmstepd.scope/*/"
-    for folder in sorted(_of_node(glob.glob(scope), f"/{node}_slurmstepd.scope/", node)):  # noqa: PTH207 - hot
+    for folder in sorted(_folders(scope, f"/{node}_slurmstepd.scope/", node)):
         name = folder.rstrip("/").rpartition("/")[2]
         pids = members(folder)
-        if re.fullmatch(r"job_\d+", name):
-            found.append(Place(int(name[4:]), None, "cgroup v2", {"unified": folder}, pids))
+        if name.startswith("job_") and (number := natural(name[4:])) is not None:
+            found.append(Place(number, None, "cgroup v2", {"unified": folder}, pids))
         elif _SLUID.fullmatch(name):
             found.append(Place(_job_of(folder, pids, processes), name, "cgroup v2", {"unified": folder}, pids))
     return found
 
 
-def _of_node(folders: list[str], part: str, node: str | None) -> list[str]:
-    """Those of one slurmd where its folder bears its name."""
+def _folders(pattern: str, part: str, node: str | None) -> list[str]:
+    """Folders that Slurm made; those of one slurmd where its folder bears its name."""
+    folders = [folder for folder in glob.glob(pattern) if _is_slurms(folder)]  # noqa: PTH207 - hot
     named = [folder for folder in folders if part in folder] if node is not None else []
     return named or folders
+
+
+def _is_slurms(folder: str) -> bool:
+    """Whether it is there, and root's or our own: nobody else makes a job's."""
+    try:
+        return os.stat(folder).st_uid in (0, os.geteuid())  # noqa: PTH116 - hot
+    except OSError:
+        return False
 
 
 def _by_controller(controllers: Mapping[str, str], processes: Processes, node: str | None) -> list[Place]:
     folders: dict[int, dict[str, str]] = {}
     for controller, mount in controllers.items():
-        jobs = glob.glob(f"{glob.escape(mount)}/slurm*/uid_*/job_*/")  # noqa: PTH207 - hot
-        for folder in _of_node(jobs, f"/slurm_{node}/", node):
-            name = folder.rstrip("/").rpartition("_")[2]
-            if name.isdigit():
-                folders.setdefault(int(name), {})[controller] = folder
+        jobs = f"{glob.escape(mount)}/slurm*/uid_*/job_*/"
+        for folder in _folders(jobs, f"/slurm_{node}/", node):
+            number = natural(folder.rstrip("/").rpartition("_")[2])
+            if number is not None:
+                folders.setdefault(number, {})[controller] = folder
     found = []
     for number, by in sorted(folders.items()):
         found.append(Place(number, None, "cgroup v1", by, _without_daemons(by, processes)))
@@ -152,7 +163,8 @@ def _by_controller(controllers: Mapping[str, str], processes: Processes, node: s
 def _without_daemons(folders: Mapping[str, str], processes: Processes) -> frozenset[int]:
     """The job's processes: v1 keeps the step's daemon among them."""
     pids = {pid for folder in set(folders.values()) for pid in members(folder)}
-    return frozenset(pid for pid in pids if not (STEP_TITLE.match(processes.title(pid)) and processes.uid(pid) == 0))
+    # a title is asked of root's processes only: another's may be made to hang whoever reads it
+    return frozenset(pid for pid in pids if not (processes.uid(pid) == 0 and STEP_TITLE.match(processes.title(pid))))
 
 
 def members(folder: str) -> frozenset[int]:
@@ -177,8 +189,8 @@ def _job_of(folder: str, pids: frozenset[int], processes: Processes) -> int | No
         except OSError:
             continue
         for pid in found:
-            titled = STEP_TITLE.match(processes.title(pid))
-            if titled and processes.uid(pid) == 0:
+            titled = STEP_TITLE.match(processes.title(pid)) if processes.uid(pid) == 0 else None
+            if titled:
                 return int(titled[1])
     for pid in sorted(pids):
         number = processes.named_job(pid) if processes.uid(pid) == os.geteuid() else None
@@ -194,10 +206,11 @@ def _by_process(table: Mapping[int, Process], processes: Processes, node: str | 
     for process in table.values():
         if not process.command.startswith("slurmstepd"):
             continue
-        titled, uid = STEP_TITLE.match(processes.title(process.pid)), processes.uid(process.pid)
+        uid = processes.uid(process.pid)
+        titled = STEP_TITLE.match(processes.title(process.pid)) if uid in (0, os.geteuid()) else None
         if titled and node is not None and processes.step_node(process, int(titled[1])) not in (None, node):
             continue
-        if titled and uid in (0, os.geteuid()):
+        if titled:
             daemons.setdefault(int(titled[1]), {})[process.pid] = uid or 0
     stepped = {pid for steps in daemons.values() for pid in steps}
     jobs: dict[int, set[int]] = {}

@@ -8,10 +8,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from .reading import text
+from .reading import MOST_BYTES, natural, text
 
-STEP_TITLE = re.compile(r"slurmstepd: \[(\d+)(?:\+\d+)?\.")
+STEP_TITLE = re.compile(r"slurmstepd: \[([0-9]{1,18})(?:\+\d+)?\.")
 """How slurmstepd names itself: `slurmstepd: [1234.batch]`, `[1234+0.0]` in a heterogeneous job."""
+_SOCKET = re.compile(r"[0-9A-Fa-f]+:(?: [0-9A-F]{8}){3} [0-9A-F]{4} [0-9A-F]{2} +([0-9]+)(?: (.*))?")
+"""A line of /proc/net/unix: its fifth number is the inode, and a path follows where the socket has one."""
+_TOLD_BYTES = 256 << 10
+"""The most that is read of what a process decides about itself: its command line, its environment."""
 _NAMES = frozenset(["SLURM_JOB_ID", "SLURMD_NODENAME"])
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -90,13 +94,18 @@ class Processes:
             known = self._sockets()
             named = re.compile(rf"/([^/]+)_{job}(?:\+\d+)?\.\d+$")
             found = (named.search(known.get(inode, "")) for inode in self._open_sockets(process.pid))
-            self._step_nodes[process.key] = next((match[1] for match in found if match), None)
+            nodes = {match[1] for match in found if match}
+            self._step_nodes[process.key] = nodes.pop() if len(nodes) == 1 else None
         return self._step_nodes[process.key]
 
     def _sockets(self) -> dict[str, str]:
-        """Paths of the machine's unix sockets, by inode."""
-        fields = (line.split(None, 7) for line in self._text("net", "unix").splitlines())
-        return {words[6]: words[7] for words in fields if len(words) == 8}
+        """Paths of the machine's unix sockets, by inode. A name may hold a line feed and what looks like a line of
+        another socket: an inode that comes with two is left out."""
+        paths: dict[str, set[str]] = {}
+        for line in self._text("net", "unix").split("\n"):
+            if told := _SOCKET.fullmatch(line):
+                paths.setdefault(told[1], set()).add(told[2] or "")
+        return {inode: found.pop() for inode, found in paths.items() if len(found) == 1}
 
     def _open_sockets(self, pid: int) -> list[str]:
         folder = f"{self._proc}/{pid}/fd"
@@ -128,19 +137,21 @@ class Processes:
         )
 
     def uid(self, pid: int) -> int | None:
-        """Its effective user. From `status`: the folder of a process that may not be dumped belongs to root."""
-        for line in self._text(pid, "status").splitlines():
-            if line.startswith("Uid:"):
-                return int(line.split()[2])
+        """Whose it is; None where it is of two users at once: what a setuid program shows is of whoever started it.
+        From `status`: the folder of a process that may not be dumped belongs to root."""
+        for line in self._text(pid, "status", _TOLD_BYTES).split("\n"):
+            if line.startswith("Uid:\t"):
+                users = set(line.split("\t")[1:])
+                return natural(users.pop()) if len(users) == 1 else None
         return None
 
     def title(self, pid: int) -> str:
         """Its command line, the arguments divided by spaces."""
-        return self._text(pid, "cmdline").replace("\0", " ").strip()
+        return self._text(pid, "cmdline", _TOLD_BYTES).replace("\0", " ").strip()
 
     def environment(self, pid: int) -> dict[str, str]:
         """What it was started with; empty where this process may not look."""
-        pairs = (entry.partition("=") for entry in self._text(pid, "environ").split("\0"))
+        pairs = (entry.partition("=") for entry in self._text(pid, "environ", _TOLD_BYTES).split("\0"))
         return {name: value for name, _, value in pairs if name}
 
     def anonymous_bytes(self, pid: int) -> int:
@@ -150,7 +161,7 @@ class Processes:
 
     def block_bytes(self, pid: int) -> tuple[int, int] | None:
         """Read from and written to block devices; None where this process may not look."""
-        values = dict(line.split(": ", 1) for line in self._text(pid, "io").splitlines() if ": " in line)
+        values = dict(line.split(": ", 1) for line in self._text(pid, "io").split("\n") if ": " in line)
         if "read_bytes" not in values:
             return None
         written = int(values.get("write_bytes", 0)) - int(values.get("cancelled_write_bytes", 0))
@@ -167,17 +178,16 @@ class Processes:
         """Its network devices' counters."""
         return self._text(pid, "net/dev")
 
-    def _text(self, pid: int | str, name: str) -> str:
+    def _text(self, pid: int | str, name: str, most_bytes: int = MOST_BYTES) -> str:
         try:
-            return text(f"{self._proc}/{pid}/{name}")
+            return text(f"{self._proc}/{pid}/{name}", most_bytes)
         except OSError:
             return ""
 
 
 def job_number(environment: Mapping[str, str]) -> int | None:
     """SLURM_JOB_ID of an environment."""
-    number = environment.get("SLURM_JOB_ID", "")
-    return int(number) if number.isascii() and number.isdigit() else None
+    return natural(environment.get("SLURM_JOB_ID", ""))
 
 
 def tree(roots: Iterable[int], table: Mapping[int, Process]) -> set[int]:

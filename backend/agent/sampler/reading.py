@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Callable, Collection
 from typing import Any
 
 from .model import Missing, Unavailable
 
+MOST_BYTES = 4 << 20
+"""Of any file: more than the processes of the largest node fill."""
 _CHUNK_BYTES = 65536
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""A link in a file's place would have root read another file, a pipe have it wait for ever."""
 
 
-def text(path: str) -> str:
-    """A small file's content. Raises OSError. Plain system calls: this runs for every process of a job."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def text(path: str, most_bytes: int = MOST_BYTES) -> str:
+    """A small file's content, or its beginning. Raises OSError. Plain system calls: this runs for every process of a
+    job. To the end: of a longer list /proc gives a page at a time."""
+    descriptor = os.open(path, _FLAGS)
     try:
-        raw = os.read(descriptor, _CHUNK_BYTES)
-        while len(raw) % _CHUNK_BYTES == 0 and (more := os.read(descriptor, _CHUNK_BYTES)):
-            raw += more
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", path)
+        chunks: list[bytes] = []
+        left = most_bytes
+        while left and (chunk := os.read(descriptor, min(left, _CHUNK_BYTES))):
+            chunks.append(chunk)
+            left -= len(chunk)
     finally:
         os.close(descriptor)
-    return raw.decode("utf-8", "replace")
+    return b"".join(chunks).decode("utf-8", "replace")
+
+
+def natural(word: str, digits: int = 18) -> int | None:
+    """The number a word is: of ASCII digits, and not too many of them."""
+    return int(word) if len(word) <= digits and word.isascii() and word.isdigit() else None
 
 
 def available(path: str) -> str:
@@ -36,11 +52,11 @@ def available(path: str) -> str:
 def keyed(content: str) -> dict[str, int]:
     """Lines `name 123 …` as a mapping; what is no number is left out."""
     found = {}
-    for line in content.splitlines():
+    for line in content.split("\n"):
         name, _, rest = line.partition(" ")
-        value = rest.split(None, 1)[:1]
-        if value and value[0].isdigit():
-            found[name.rstrip(":")] = int(value[0])
+        value = natural(rest.strip().partition(" ")[0], digits=20)
+        if value is not None:
+            found[name.rstrip(":")] = value
     return found
 
 
@@ -59,7 +75,7 @@ def device_bytes(
 ) -> tuple[int, int]:
     """Bytes received and sent, from /proc/net/dev, over the named devices."""
     received = sent = 0
-    for line in content.splitlines():
+    for line in content.split("\n"):
         name, colon, rest = line.partition(":")
         name, fields = name.strip(), rest.split()
         if colon and len(fields) >= 16 and name not in leave_out and (only is None or name in only):

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from .gpu import GpuReader
 from .jobs import JobReader
@@ -15,7 +15,7 @@ from .node import NodeReader
 from .nvml import Nvml
 from .places import Place, find
 from .places import own as find_own
-from .processes import Processes
+from .processes import Process, Processes
 from .reading import Rates
 
 
@@ -87,8 +87,16 @@ class Sampler:
                 missing[f"job.{absent}"] = "no such job runs on this node"
         self.places = places
         self._readers = {_key(place): self._readers.get(_key(place)) or self._reader() for place in places}
-        jobs = [self._readers[_key(place)].read(place, table, missing) for place in places]
-        return jobs, {pid: place.job_id for place in places if place.job_id is not None for pid in place.pids}
+        found = (self._job(place, table, missing) for place in places)
+        owners = {pid: place.job_id for place in places if place.job_id is not None for pid in place.pids}
+        return [job for job in found if job is not None], owners
+
+    def _job(self, place: Place, table: Mapping[int, Process] | None, missing: Missing) -> Job | None:
+        try:
+            return self._readers[_key(place)].read(place, table, missing)
+        except Exception as error:  # noqa: BLE001 - what one job shows is a gap in its own figures, in nobody else's
+            missing[f"job.{_key(place)}"] = f"it can't be read: {error!r}"
+            return None
 
     def _reader(self) -> JobReader:
         return JobReader(self.processes, self._rates)
