@@ -7,6 +7,8 @@ import subprocess
 import threading
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from backend.agent.node.service import NodeService
 from backend.agent.sampler import Gpu, GpuProcess
 from backend.agent.sampler.places import Place
 from backend.agent.sampler.processes import Processes
+from backend.agent.telemetry.own import numbers, words
 from backend.agent.telemetry.push import Door
 from backend.agent.telemetry.series import Row
 from tests.harness.console import PYTHON, ROOT
@@ -74,6 +77,8 @@ def test_whatever_scontrol_prints_is_read_without_an_error(shown: str) -> None:
         ("a[1-2]b[3-4]", "a2b3", True),
         ("a[1-2]b[3-4]", "a3b3", False),
         ("n1.site", "n1xsite", False),
+        ("n[²-3]", "n2", False),
+        (f"n[1-{'9' * 5000}]", "n2", False),
     ],
 )
 def test_a_host_list_names_a_node(expression: str, node: str, named: bool) -> None:
@@ -179,6 +184,20 @@ def test_without_the_controller_the_device_cgroup_tells_and_then_the_environment
         assert known.claims([place(7, pid)])[7] == Claim(certain=False)
 
 
+WRITTEN = ["²", "²-3", "9" * 5000, "0-9999," * 18_000]
+
+
+@pytest.mark.parametrize("written", [*WRITTEN, "0-" + "9" * 5000, ",".join(map(str, range(2000)))])
+def test_a_list_of_gpus_is_short_and_its_numbers_are_few(written: str) -> None:
+    assert len(words(written)) <= 1024
+    assert all(0 <= number < 100_000 for number in numbers(written))
+
+
+def test_a_list_of_gpus_is_read_as_slurm_and_cuda_write_it() -> None:
+    assert words(" 0,2-4, MIG-a,,GPU-b-1") == ["0", "2", "3", "4", "MIG-a", "GPU-b-1"]
+    assert numbers("0,2-4,MIG-a") == {0, 2, 3, 4}
+
+
 def test_prometheus_text_escapes_what_it_is_told() -> None:
     row = Row(7, "gpu:0", 'H100 "x"\\\n', 1.0, {"gpu_power_w": 1.5, "gpu_memory_used_bytes": 85899345920.0})
     shown = text("c", "n1", [row], [row], {("gpu:1", "H100"): "two jobs"})
@@ -268,6 +287,55 @@ def test_all_jobs_of_the_node_are_sent_and_shown_each_with_its_own(tmp_path: Pat
     thread.join(10)
     assert not thread.is_alive()
     assert said == ["gpu:0 is counted for no job: processes of several jobs run on it: 7, 8"]
+
+
+@contextmanager
+def served(root: Path, gpus: Pretend, said: list[str], asked: list[int]) -> Iterator[NodeService]:
+    """A node service that runs, with a controller that has no answer."""
+    service = NodeService(
+        node="n1", cluster="c", door=None, listen="", every_s=0.1, say=said.append, gpus=[gpus],
+        ask=asked.append, root=str(root),
+    )  # fmt: skip
+    thread = threading.Thread(target=service.run, args=(5.0,), daemon=True)
+    thread.start()
+    yield service
+    service.end()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("written", WRITTEN, ids=range(len(WRITTEN)))
+def test_what_one_job_writes_into_its_environment_costs_no_other_its_figures(tmp_path: Path, written: str) -> None:
+    machine = Machine(tmp_path)
+    for job, gpus_of_it in ((7, written), (8, "1")):
+        machine.process(job * 10, 1, uid=0, title=f"slurmstepd: [{job}.batch]")
+        told = {"SLURM_JOB_ID": str(job), "SLURM_STEP_GPUS": gpus_of_it, "SLURM_CPUS_ON_NODE": gpus_of_it}
+        machine.process(job * 10 + 1, job * 10, uid=1000 + job, cpu_s=1.0, **told)
+    said: list[str] = []
+    asked: list[int] = []
+    busy = Gpu("1", "GPU-1", "H100", None, 1, utilisation_percent=10, processes=(GpuProcess(81, 1),))
+    gpus = Pretend(busy)
+    with served(tmp_path, gpus, said, asked) as service:
+        until(lambda: set(asked) == {7, 8})
+        gpus.gpus[0] = replace(busy, utilisation_percent=11)
+        shown = 'carme_job_gpu_utilisation_percent{cluster="c",device="gpu:1",jobid="8",model="H100",node="n1"} 11'
+        until(lambda: shown in service.metrics())
+        assert 'carme_job_processes{cluster="c",device="",jobid="7"' in service.metrics()
+    assert not said
+
+
+def test_a_first_look_that_fails_is_a_gap(tmp_path: Path) -> None:
+    class FailsOnce(Pretend):
+        def read(self, missing: Any) -> list[Gpu]:
+            if not said:
+                raise RuntimeError("no driver yet")
+            return []
+
+    Machine(tmp_path)
+    said: list[str] = []
+    with served(tmp_path, FailsOnce(), said, []) as service:
+        until(lambda: "carme_node_cpus" in service.metrics())
+    assert said == ["a look at this node failed: RuntimeError('no driver yet')"]
 
 
 def node_command(*arguments: str) -> subprocess.CompletedProcess[str]:

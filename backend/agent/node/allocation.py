@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from ..sampler.places import Place
 from ..sampler.processes import Processes
-from ..sampler.reading import text
-from ..telemetry.own import NUMBERS, words
+from ..sampler.reading import natural, text
+from ..telemetry.own import NUMBERS, numbers, words
 
 ASKED_S = 600.0
 REFUSED_S = 60.0
@@ -114,6 +114,12 @@ class Allocations:
             self.look_up()
 
     def _claim(self, job: int, place: Place, known: _Known | None) -> Claim:
+        try:
+            return self._claimed(job, place, known)
+        except Exception:  # noqa: BLE001 - what one job shows leaves its own claim open, nobody else's
+            return UNCERTAIN
+
+    def _claimed(self, job: int, place: Place, known: _Known | None) -> Claim:
         if known is None:
             return UNCERTAIN
         if known.claim is None:
@@ -133,9 +139,9 @@ class Allocations:
             for name in NUMBERS:
                 if name == "SLURM_JOB_GPUS" and told.get("SLURM_NODEID", "0") != "0":
                     continue  # those of the batch script's node
-                numbers = frozenset(int(word) for word in words(told.get(name, "")) if word.isdigit())
-                if numbers:
-                    return Claim(numbers=numbers, uuids=uuids, certain=False)
+                named = numbers(told.get(name, ""))
+                if named:
+                    return Claim(numbers=named, uuids=uuids, certain=False)
             return Claim(uuids=uuids, certain=False)
         return UNCERTAIN
 
@@ -160,8 +166,7 @@ def allocated(shown: str, node: str) -> Claim | None:
     lines = [gres for nodes, gres in _LINE.findall(shown) if listed(nodes, node)]
     if len(lines) != 1:
         return None
-    numbers = (word for found in _GPUS.findall(lines[0]) for word in words(found))
-    return Claim(frozenset(int(word) for word in numbers if word.isdigit()))
+    return Claim(frozenset(number for found in _GPUS.findall(lines[0]) for number in numbers(found)))
 
 
 def listed(expression: str, node: str) -> bool:
@@ -183,7 +188,8 @@ def _within(number: str, group: str) -> bool:
         first, _, last = part.partition("-")
         last = last or first
         wide = len(number) == len(first) or not (first.startswith("0") or number.startswith("0"))
-        if first.isdigit() and last.isdigit() and wide and int(first) <= int(number) <= int(last):
+        low, high = natural(first), natural(last)
+        if low is not None and high is not None and wide and low <= int(number) <= high:
             return True
     return False
 
@@ -194,15 +200,15 @@ def by_cgroup(place: Place) -> Claim | None:
     if folder is None:
         return None
     try:
-        lines = text(f"{folder}devices.list").splitlines()
+        lines = text(f"{folder}devices.list").split("\n")
     except OSError:
         return None
-    numbers = set()
+    found = set()
     for line in lines:
         kind, _, rest = line.partition(" ")
         major, _, minor = rest.partition(" ")[0].partition(":")
         if kind == "a" or (kind in "cb" and (major == "*" or (major == str(NVIDIA_MAJOR) and minor == "*"))):
             return None
         if kind == "c" and major == str(NVIDIA_MAJOR) and minor.isdigit() and int(minor) < 255:  # 255 is nvidiactl
-            numbers.add(int(minor))
-    return Claim(numbers=frozenset(numbers))
+            found.add(int(minor))
+    return Claim(numbers=frozenset(found))

@@ -70,16 +70,19 @@ class NodeService:
             self._pusher.start()
         if self.exposed is not None:
             self.exposed.start()
-        self._look()  # counters: the first rates come with the second look
+        self._look_or_say()  # counters: the first rates come with the second look
         due_s = time.monotonic() + min(FIRST_S, self._every_s)
         while not self._ending.wait(max(0.0, due_s - time.monotonic())):
-            try:
-                self._look()
-            except Exception as error:  # noqa: BLE001 - one look that fails is a gap, and the next may not
-                self._once(f"a look at this node failed: {error!r}")
+            self._look_or_say()
             due_s = max(due_s + self._every_s, time.monotonic())
         if self._pusher is not None:
             self._pusher.close(last_word_s)
+
+    def _look_or_say(self) -> None:
+        try:
+            self._look()
+        except Exception as error:  # noqa: BLE001 - one look that fails is a gap, and the next may not
+            self._once(f"a look at this node failed: {error!r}")
 
     def _look(self) -> None:
         at_s = self._pusher.now_s() if self._pusher is not None else time.time()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from ..sampler.processes import job_number
 from ..spec import AgentSpec, node_name
 from .push import Door
 from .watch import JobWatch
@@ -18,12 +19,12 @@ def session_watch(
     spec: AgentSpec, env: Mapping[str, str], say: Callable[[str], None], busy: Callable[[], None]
 ) -> JobWatch | None:
     """None where there is no job to watch, or the site wants none."""
-    number = env.get("SLURM_JOB_ID", "")
-    if not spec.sample_every_s or not (number.isascii() and number.isdigit()):
+    number = job_number(env)
+    if not spec.sample_every_s or number is None:
         return None
     return JobWatch(
         Door(spec.console_url, f"session:{spec.session_id}", spec.secret, spec.console_ca_pem),
-        job=int(number),
+        job=number,
         node=node_name(env),
         env=env,
         every_s=spec.sample_every_s,

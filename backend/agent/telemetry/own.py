@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..sampler import Gpu
+from ..sampler.reading import natural
 
 NUMBERS = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
 """Numbers of device files, not changed by a device cgroup. A step's come first: what it inherits of the job's are those
 of the batch script's node."""
 _SHORTEST_UUID = len("GPU-") + 4
+_LONGEST = 8192
+_MOST_WORDS = 1024
+_DIGITS = 5
+"""More than any node's list of devices, and little for whoever reads it: a person may write what they like there."""
 
 
 def own_gpus(gpus: Sequence[Gpu], job: int, env: Mapping[str, str]) -> frozenset[str]:
@@ -33,14 +38,22 @@ def own_gpus(gpus: Sequence[Gpu], job: int, env: Mapping[str, str]) -> frozenset
 
 def words(text: str) -> list[str]:
     """What a list names: `0,1`, `0-3`, `MIG-…,GPU-…`. Numbers as texts."""
-    found = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if dash and first.isdigit() and last.isdigit() and len(last) < 5:
-            found += [str(number) for number in range(int(first), int(last) + 1)]
+    found: list[str] = []
+    for part in text[:_LONGEST].split(","):
+        first, last = (natural(word, _DIGITS) for word in part.strip().partition("-")[::2])
+        if first is not None and last is not None:
+            found += [str(number) for number in range(first, last + 1)[:_MOST_WORDS]]
         elif part.strip():
             found.append(part.strip())
-    return found
+        if len(found) > _MOST_WORDS:
+            break
+    return found[:_MOST_WORDS]
+
+
+def numbers(text: str) -> frozenset[int]:
+    """The numbers that a list names."""
+    found = (natural(word, _DIGITS) for word in words(text))
+    return frozenset(number for number in found if number is not None)
 
 
 def _is_called(gpu: Gpu, word: str) -> bool:
