@@ -12,7 +12,7 @@ PYTHON = "/usr/bin/python3"
 
 
 def start_node_service(
-    cluster: Cluster, node: str, *, console: str = "", key: str = "", every_s: float = 10.0, listen: str = ""
+    cluster: Cluster, node: str, *, console: str = "", key: str = "", every_s: float = 10.0
 ) -> subprocess.Popen[Any]:
     """Start it on one node. It ends with the cluster; its output is in the cluster's log folder."""
     folder = cluster.folder / "node-services"
@@ -25,8 +25,6 @@ def start_node_service(
         file.touch(mode=0o600)
         file.write_text(key)
         arguments += ["--console", console, "--key-file", str(file)]
-    if listen:
-        arguments += ["--listen", listen]
     with (cluster.folder / "log" / f"node-service-{node}.log").open("ab") as log:
         return cluster.popen(
             [PYTHON, "-I", str(folder / "agent.pyz"), "node", *arguments],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import subprocess
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from hypothesis import strategies as st
 from backend.agent.node import allocation, command
 from backend.agent.node.allocation import Allocations, Claim, allocated, listed
 from backend.agent.node.attribution import attribute
-from backend.agent.node.exposition import Exposed, address, text
+from backend.agent.node.exposition import AT_ONCE, Exposed, address, text
 from backend.agent.node.service import NodeService
 from backend.agent.sampler import Gpu, GpuProcess
 from backend.agent.sampler.places import Place
@@ -31,6 +33,7 @@ from tests.harness.console import PYTHON, ROOT
 from tests.unit.push_kit import Receiver, receiver, until
 from tests.unit.sampler_kit import Machine
 
+TOKEN = "0123456789abcdef"
 SHOWN = """\
 JobId=12 JobName={name}
    UserId=ada(42001) GroupId=ada(42001) MCS_label=N/A
@@ -235,6 +238,47 @@ def test_a_scraper_that_says_nothing_holds_up_no_other(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "precious"
 
 
+def scraped(port: int, authorization: str = "", timeout_s: float = 10) -> tuple[int, bytes]:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics")
+    if authorization:
+        request.add_header("Authorization", authorization)
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+@pytest.mark.parametrize("told", ["", TOKEN, "Bearer", "Bearer x", f"Basic {TOKEN}", f"Bearer {TOKEN}é"])
+def test_without_the_token_nothing_is_shown(told: str) -> None:
+    exposed = Exposed("127.0.0.1:0", lambda: "carme_x 1\n", token=TOKEN)
+    exposed.start()
+    assert scraped(exposed.port, told) == (401, b"Unauthorized\n")
+    assert scraped(exposed.port, f"Bearer {TOKEN}") == (200, b"carme_x 1\n")
+
+
+def test_a_unix_socket_is_for_its_owner_and_group_from_its_first_moment(tmp_path: Path) -> None:
+    Exposed(f"unix:{tmp_path}/metrics.sock", lambda: "")
+    assert (tmp_path / "metrics.sock").stat().st_mode & 0o777 == 0o660
+
+
+def test_requests_that_come_in_drops_leave_their_places_after_a_while() -> None:
+    exposed = Exposed("127.0.0.1:0", lambda: "carme_x 1\n", deadline_s=0.5)
+    exposed.start()
+    with ExitStack() as opened:
+        dripping = [opened.enter_context(socket.create_connection(("127.0.0.1", exposed.port))) for _ in range(AT_ONCE)]
+
+        def drip_and_scrape() -> bool:
+            for client in dripping:
+                with suppress(OSError):
+                    client.sendall(b"G")
+            with suppress(OSError, http.client.HTTPException):
+                return scraped(exposed.port) == (200, b"carme_x 1\n")
+            return False
+
+        until(drip_and_scrape)
+
+
 class Pretend:
     """GPUs as a test wants them."""
 
@@ -363,6 +407,56 @@ def test_a_key_that_is_open_to_others_or_none_is_refused(
         file.chmod(mode)
     with pytest.raises(command.NodeWrong, match=words):
         command.read_key(file)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "--token-file"),
+        (["--token-file", "open"], "0600"),
+        (["--token-file", "short"], "16 characters"),
+        (["--token-file", "none"], "can't be read"),
+    ],
+)
+def test_an_address_without_a_token_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, content, mode in (("open", TOKEN, 0o640), ("short", "secret", 0o600)):
+        Path(name).write_text(content)
+        Path(name).chmod(mode)
+    assert command.main(["--listen", "127.0.0.1:0", *arguments]) == 2
+    assert words in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("listen", "arguments", "token"),
+    [
+        ("127.0.0.1:0", ["--token-file", "token"], TOKEN),
+        ("127.0.0.1:0", ["--open"], ""),
+        ("unix:metrics.sock", [], ""),
+        ("unix:metrics.sock", ["--token-file", "token"], TOKEN),
+    ],
+)
+def test_what_is_shown_asks_for_the_token_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listen: str, arguments: list[str], token: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("token").touch(mode=0o600)
+    Path("token").write_text(f"{TOKEN}\n")
+    made: list[dict[str, Any]] = []
+
+    def service(**told: Any) -> Any:
+        made.append(told)
+        raise OSError("enough")
+
+    monkeypatch.setattr(command, "NodeService", service)
+    assert command.main(["--cluster", "c", "--listen", listen, *arguments]) == 2
+    assert made[0]["token"] == token
 
 
 def test_a_packed_agent_serves_a_node_by_itself(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ DESCRIPTION = (
     "MIG instances of idle jobs."
 )
 _KEY = re.compile(r"[0-9a-f]{64}")
+_TOKEN = re.compile(r"[!-~]{16,}")
 
 
 class NodeWrong(Exception):
@@ -36,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "`carme agent node-key NODE` on the console's machine")  # fmt: skip
     parser.add_argument("--ca", type=Path, metavar="FILE", help="certificates to trust instead of this machine's")
     parser.add_argument("--listen", metavar="ADDRESS:PORT", default="", help="show /metrics there; or unix:PATH")
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help="holds the bearer token (0600) that readers of "
+                        "/metrics send")  # fmt: skip
+    parser.add_argument("--open", action="store_true", help="show /metrics to all who reach the address")
     parser.add_argument("--node", metavar="NAME", default="", help="as Slurm calls it (default: the host's name)")
     parser.add_argument("--cluster", metavar="NAME", default="", help="for Prometheus (default: scontrol is asked)")
     parser.add_argument("--every", type=float, metavar="S", default=10.0, help="seconds between two looks (10)")
@@ -47,12 +51,13 @@ def run(options: argparse.Namespace, env: Mapping[str, str]) -> int:
     door = _door(options, node)
     if door is None and not options.listen:
         raise NodeWrong("--console, --listen or both are wanted: nobody would see what is measured")
+    token = _token(options)
     if not 0.1 <= options.every <= 3600:
         raise NodeWrong("--every wants seconds, from 0.1 to an hour")
     cluster = options.cluster or (cluster_name() if options.listen else "")
     try:
         service = NodeService(
-            node=node, cluster=cluster, door=door, listen=options.listen, every_s=options.every, say=log
+            node=node, cluster=cluster, door=door, listen=options.listen, token=token, every_s=options.every, say=log
         )
     except (OSError, ValueError) as error:
         raise NodeWrong(f"can't listen on {options.listen}: {error}") from error
@@ -78,19 +83,34 @@ def _door(options: argparse.Namespace, node: str) -> Door | None:
     return Door(options.console, f"node:{node}", read_key(options.key_file), ca_pem)
 
 
+def _token(options: argparse.Namespace) -> str:
+    """What /metrics asks for; "" is nothing, where a unix socket's mode keeps others out or the site wants it so."""
+    if options.token_file is not None:
+        return _secret(options.token_file, _TOKEN, "holds no token: 16 characters or more, without spaces")
+    if options.listen and not options.listen.startswith("unix:") and not options.open:
+        raise NodeWrong(
+            "--listen wants --token-file: everybody on this node would see everybody's jobs (--open allows it)"
+        )
+    return ""
+
+
 def read_key(path: Path) -> str:
     """The key of a file that is closed to others. Raises NodeWrong."""
+    return _secret(path, _KEY, "holds no node key: `carme agent node-key NODE` prints one")
+
+
+def _secret(path: Path, shape: re.Pattern[str], wrong: str) -> str:
     try:
         with path.open(encoding="ascii") as file:
             status = os.fstat(file.fileno())
             if status.st_mode & 0o077 or status.st_uid not in (0, os.geteuid()):
                 raise NodeWrong(f"{path} must be root's or this account's, and closed to others (0600)")
-            key = file.read(4096).strip()
+            secret = file.read(4096).strip()
     except (OSError, UnicodeDecodeError) as error:
         raise NodeWrong(f"{path} can't be read: {error}") from error
-    if not _KEY.fullmatch(key):
-        raise NodeWrong(f"{path} holds no node key: `carme agent node-key NODE` prints one")
-    return key
+    if not shape.fullmatch(secret):
+        raise NodeWrong(f"{path} {wrong}")
+    return secret
 
 
 def cluster_name() -> str:

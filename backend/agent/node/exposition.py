@@ -3,10 +3,16 @@
 `carme_job_<metric>{cluster, jobid, node, device, model}` for each job, as the catalogue calls metrics;
 `carme_<metric>{cluster, node, device, model}` for the whole node (`carme_node_cpu_cores`), every GPU
 (`carme_gpu_power_w`) and file system; `carme_gpu_unattributed{…, reason}` for those that are nobody's.
+
+It tells of everybody's jobs, and everybody on the node reaches its address: a bearer token is wanted, as Prometheus has
+one (`authorization: credentials_file`). A unix socket is for its owner and group.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hmac
+import os
 import socket
 import socketserver
 import threading
@@ -20,8 +26,8 @@ from ..telemetry.series import Row
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PATHS = ("/metrics", "/")
 AT_ONCE = 16
-TIMEOUT_S = 10.0
-
+DEADLINE_S = 10.0
+"""For a whole request: one that comes in drops leaves its place to others."""
 
 Reasons = Mapping[tuple[str, str], str]
 
@@ -52,20 +58,26 @@ def _escaped(value: str) -> str:
 
 
 class Exposed:
-    """The server. `listen` is ADDRESS:PORT (an IPv6 address in brackets), or `unix:PATH`."""
+    """The server. `listen` is ADDRESS:PORT (an IPv6 address in brackets), or `unix:PATH`; `token` "" asks for none."""
 
-    def __init__(self, listen: str, shown: Callable[[], str]) -> None:
+    def __init__(
+        self, listen: str, shown: Callable[[], str], *, token: str = "", deadline_s: float = DEADLINE_S
+    ) -> None:
         """Bind. Raises ValueError on a text that is no address, OSError."""
-        handler = type("Handler", (_Handler,), {"shown": staticmethod(shown)})
+        wanted = f"Bearer {token}" if token else ""
+        handler = type("Handler", (_Handler,), {"shown": staticmethod(shown), "wanted": wanted})
         if listen.startswith("unix:"):
             path = Path(listen[len("unix:") :])
             _remove_socket(path)
-            self._server: socketserver.BaseServer = _Unix(str(path), handler)
-            path.chmod(0o660)
+            before = os.umask(0o117)
+            try:
+                self._server: _Threaded = _Unix(str(path), handler, deadline_s)
+            finally:
+                os.umask(before)
         else:
             host, port = address(listen)
             server = _Tcp6 if ":" in host else _Tcp
-            self._server = server((host, port), handler)
+            self._server = server((host, port), handler, deadline_s)
 
     @property
     def port(self) -> int:
@@ -94,13 +106,22 @@ def _remove_socket(path: Path) -> None:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    timeout = TIMEOUT_S
     shown: Callable[[], str]
+    wanted: str
 
     def do_GET(self) -> None:
-        found = self.path.partition("?")[0] in PATHS
-        body = self.shown().encode() if found else b"Not Found\n"
-        self.send_response(200 if found else 404)
+        told = self.headers.get("Authorization", "")
+        if self.wanted and not hmac.compare_digest(told.encode(), self.wanted.encode()):
+            self._answer(401, b"Unauthorized\n")
+        elif self.path.partition("?")[0] not in PATHS:
+            self._answer(404, b"Not Found\n")
+        else:
+            self._answer(200, self.shown().encode())
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        if status == 401:
+            self.send_header("WWW-Authenticate", "Bearer")
         self.send_header("Content-Type", CONTENT_TYPE)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -113,29 +134,39 @@ class _Handler(BaseHTTPRequestHandler):
         """Scrapes are no news."""
 
 
-class _Threaded(socketserver.ThreadingMixIn):
+class _Threaded(socketserver.ThreadingMixIn, socketserver.BaseServer):
     """A thread for each scrape, no more than a few at once: whoever holds one open can't hold up the others."""
 
     daemon_threads = True
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, address: Any, handler: Any, deadline_s: float) -> None:
         self._room = threading.BoundedSemaphore(AT_ONCE)
-        super().__init__(*arguments)
+        self._deadline_s = deadline_s
+        super().__init__(address, handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self._room.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
-            self.shutdown_request(request)  # type: ignore[attr-defined]
+            self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
+        timer = threading.Timer(self._deadline_s, _end, [request])
+        timer.daemon = True
         try:
+            timer.start()
             super().process_request_thread(request, client_address)
         finally:
+            timer.cancel()
             self._room.release()
 
     def handle_error(self, *_: object) -> None:
         """A scraper that went away is no news."""
+
+
+def _end(request: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
 
 
 class _Tcp(_Threaded, socketserver.TCPServer):

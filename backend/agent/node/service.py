@@ -27,7 +27,7 @@ class Looked:
 
 
 class NodeService:
-    """Looks on until it is ended. `door` None sends nothing; `listen` "" shows nothing."""
+    """Looks on until it is ended. `door` None sends nothing; `listen` "" shows nothing; `token` is for who looks."""
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class NodeService:
         cluster: str,
         door: Door | None,
         listen: str,
+        token: str = "",
         every_s: float,
         say: Callable[[str], None],
         gpus: Sequence[GpuReader] | None = None,
@@ -51,7 +52,7 @@ class NodeService:
         self._looked = Looked()
         self._first_s: dict[int, float] = {}
         self._said: dict[str, str] = {}
-        self.exposed = Exposed(listen, self.metrics) if listen else None
+        self.exposed = Exposed(listen, self.metrics, token=token) if listen else None
 
     def end(self) -> None:
         """Stop looking. From any thread or signal handler."""
