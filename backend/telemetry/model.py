@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -149,6 +149,12 @@ class Telemetry(Protocol):
         "auto" makes no bins that are narrower than the usual distance of two samples, "raw" does. Bins are aligned to
         multiples of their step, so that later calls append to earlier ones.
         """
+
+    def samples(
+        self, job: JobRef, devices: Sequence[Device], *, since_s: float | None = None, until_s: float | None = None
+    ) -> Iterator[tuple[Device, pa.Table]]:
+        """All that was measured within [since, until), as fine as it is kept: one device after another, each in one or
+        more tables that follow each other: `time_s` and a column a metric, null where it was not measured then."""
 
     def sparks(self, jobs: Sequence[JobRef], points: int = 32) -> dict[JobRef, Spark]:
         """A small line for each job that was measured; others are left out."""

@@ -6,11 +6,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from backend.telemetry import JobRef, TelemetryUnusable
-from backend.telemetry.prometheus import PrometheusTelemetry
+from backend.telemetry.prometheus import PrometheusTelemetry, source
 from backend.telemetry.prometheus.api import Api
+from backend.telemetry.rows import wide_rows
 from tests.cluster.prometheus import prometheus
 from tests.unit.telemetry_kit import CLUSTER, TelemetrySite, ramp, square
 
@@ -79,6 +81,19 @@ def test_a_window_and_a_node_can_be_chosen(both: Both) -> None:
     (one,) = both.prometheus.series(both.job, ["cpu_cores"], since_s=since_s, until_s=since_s + 600, nodes=["n2"])
     assert one.node == "n2"
     assert since_s - one.step_s < one.times_s[0] <= one.times_s[-1] < since_s + 600
+
+
+def test_rows_of_every_sample_are_the_same(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "STRETCH_S", 1000)
+    devices = both.own.devices(both.job)
+    ours, theirs = (
+        pa.Table.from_batches(wide_rows(telemetry, both.job, devices)) for telemetry in (both.own, both.prometheus)
+    )
+    for name in ("time_s", "node", "device"):
+        assert theirs[name].to_pylist() == ours[name].to_pylist()
+    for name in ("cpu_cores", "gpu_utilisation_percent", "node_cpu_cores"):
+        was, known = (table[name].fill_null(-1.0).to_pylist() for table in (theirs, ours))
+        assert was == pytest.approx(known, rel=1e-3, abs=1e-3)
 
 
 def test_devices_and_footprints_are_the_same(both: Both) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from app.jobfile import JobFile
 from app.rest import jobtelemetry
 from app.rest.jobtelemetry import JobTelemetry
 from app.rest.onejob import OneJob
@@ -140,6 +141,12 @@ async def test_the_file_has_a_row_a_time_and_device(house: House, ada: Person) -
     assert len(job_rows) == 180
     assert {float(row["cpu_cores"]) for row in job_rows} == {1.0, 7.0}
     assert all(row["gpu_power_w"] == "" for row in job_rows)
+
+
+async def test_a_file_of_too_many_rows_is_refused(house: House, ada: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(JobFile, "most_rows", 4 * 180 - 1)
+    answer = await get(house, ada, "/downloads/job/11.csv")
+    assert (answer.status, "Choose a shorter window" in answer.text) == (413, True)
 
 
 async def test_the_file_of_anothers_job_is_not_there(house: House, ada: Person, bob: Person) -> None:

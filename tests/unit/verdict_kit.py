@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -76,6 +76,10 @@ class Measured:
     def series(self, job: JobRef, metrics: Sequence[str], **_how: Any) -> tuple[Series, ...]:
         self._ask("series", job)
         return ()
+
+    def samples(self, job: JobRef, devices: Sequence[Device], **_how: Any) -> Iterator[tuple[Device, pa.Table]]:
+        self._ask("samples", job)
+        return iter(())
 
     def sparks(self, jobs: Sequence[JobRef], points: int = 32) -> dict[JobRef, Spark]:
         self._ask("sparks", tuple(jobs))

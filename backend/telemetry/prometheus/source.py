@@ -11,9 +11,9 @@ import math
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
@@ -47,8 +47,19 @@ RUNNING_S = 600
 SETTLED_S = 600  # an ended job's last values have been scraped by then
 RUNNING_BACK_S = 86400  # jobs that nobody names are looked at so far back
 STATE_S = 5.0
+STRETCH_S = 3 * 3600  # of one question for every sample: Prometheus gives 11,000 points of a series at most
 _KINDS = ("job", "gpu")
 _NAMES = [metric.name for metric in METRICS if metric.kind in _KINDS]
+
+
+@dataclass(frozen=True)
+class _Of:
+    """A job's series. None: of any."""
+
+    cluster: str
+    job_id: int
+    nodes: Sequence[str] | None = None
+    devices: Sequence[str] | None = None
 
 
 class PrometheusTelemetry:
@@ -108,24 +119,36 @@ class PrometheusTelemetry:
         resolution: Resolution = "auto",
     ) -> tuple[Series, ...]:
         """The points of every device; see `Telemetry`."""
-        first_s, last_s = self._span(job)
-        first_s = first_s if since_s is None else max(first_s, since_s)
-        last_s = last_s if until_s is None else min(last_s, until_s)
+        first_s, last_s = self._window(job, since_s, until_s)
         known = [name for name in dict.fromkeys(metrics) if name in BY_NAME]
         if last_s <= first_s or not known:
             return ()
         step_s = float(max(step_for(last_s - first_s, points), self._least_steps[resolution]))
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            asked = [pool.submit(self._bins, job, name, nodes, (first_s, last_s, step_s)) for name in known]
-            found = [one for each in asked for one in each.result()]
+        found = self._binned(known, (first_s, last_s, step_s), _Of(job.cluster, job.job_id, nodes))
         order = {name: at for at, name in enumerate(known)}
         return tuple(sorted(found, key=lambda one: (device_order(one.node, one.device), order[one.metric])))
 
-    def _bins(
-        self, job: JobRef, name: str, nodes: Sequence[str] | None, window: tuple[float, float, float]
-    ) -> list[Series]:
+    def samples(
+        self, job: JobRef, devices: Sequence[Device], *, since_s: float | None = None, until_s: float | None = None
+    ) -> Iterator[tuple[Device, pa.Table]]:
+        """All that was scraped, a stretch of one device in memory at a time."""
+        first_s, last_s = self._window(job, since_s, until_s)
+        for device in devices:
+            of = _Of(job.cluster, job.job_id, [device.node], [device.device])
+            at_s = first_s
+            while at_s < last_s:
+                end_s = min((at_s // STRETCH_S + 1) * STRETCH_S, last_s)
+                if found := self._binned(device.metrics, (at_s, end_s, 1.0), of):
+                    yield device, _table(found)
+                at_s = end_s
+
+    def _binned(self, metrics: Sequence[str], window: tuple[float, float, float], of: _Of) -> list[Series]:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return [one for each in pool.map(lambda name: self._bins(name, window, of), metrics) for one in each]
+
+    def _bins(self, name: str, window: tuple[float, float, float], of: _Of) -> list[Series]:
         first_s, last_s, step_s = window
-        selector = _selector(job.cluster, [job.job_id], name, nodes=nodes)
+        selector = _selector(of.cluster, [of.job_id], name, nodes=of.nodes, devices=of.devices)
         # A range of PromQL is (t - step, t]; a bin is [t - step, t): a thousandth of a second makes them one.
         begin_s = math.floor(first_s / step_s) * step_s + step_s - 0.001
         end_s = math.ceil(last_s / step_s) * step_s - 0.001
@@ -243,16 +266,39 @@ class PrometheusTelemetry:
         end_s = self._now() if job.end_s is None else job.end_s
         return job.start_s - EARLY_S, end_s + LATE_S
 
+    def _window(self, job: JobRef, since_s: float | None, until_s: float | None) -> tuple[float, float]:
+        first_s, last_s = self._span(job)
+        return (
+            first_s if since_s is None else max(first_s, since_s),
+            last_s if until_s is None else min(last_s, until_s),
+        )
+
+
+def _table(found: Sequence[Series]) -> pa.Table:
+    """Series of one device: `time_s` and a column a metric."""
+    times = np.unique(np.concatenate([np.asarray(each.times_s) for each in found]))
+    columns = {"time_s": pa.array(times)}
+    for each in found:
+        values = np.full(times.size, np.nan)
+        values[np.searchsorted(times, np.asarray(each.times_s))] = each.means
+        columns[each.metric] = pa.array(values, from_pandas=True)  # NaN is null: not scraped then
+    return pa.table(columns)
+
 
 def _selector(
-    cluster: str, job_ids: Sequence[int] | None, *names: str, nodes: Sequence[str] | None = None
+    cluster: str,
+    job_ids: Sequence[int] | None,
+    *names: str,
+    nodes: Sequence[str] | None = None,
+    devices: Sequence[str] | None = None,
 ) -> str:
     which = f'__name__="{PREFIX}{names[0]}"' if len(names) == 1 else f'__name__=~"{PREFIX}({"|".join(names) or ".+"})"'
     parts = [which, f"cluster={quoted(cluster)}"]
     if job_ids is not None:
         parts.append(f'jobid=~"{"|".join(str(job_id) for job_id in job_ids)}"')
-    if nodes is not None:
-        parts.append(f"node=~{quoted('|'.join(re.escape(node) for node in nodes))}")
+    for label, values in (("node", nodes), ("device", devices)):
+        if values is not None:
+            parts.append(f"{label}=~{quoted('|'.join(re.escape(value) for value in values))}")
     return "{" + ",".join(parts) + "}"
 
 

@@ -30,7 +30,8 @@ GROUP_VALUES = 1 << 20  # values of a row group: what one question of a job must
 LEVEL = 3  # of zstd
 OPEN_FILES = 256
 
-Nodes = Collection[str] | None
+Names = Collection[str] | None  # of nodes or devices; None: any
+_ANY = ("", chr(0x10FFFF))  # the span of names in files that don't tell
 
 _KEY_FIELDS = [
     ("cluster", pa.string()),
@@ -233,7 +234,7 @@ def _parquet(out: Any, metrics: Sequence[str], bins: bool) -> pq.ParquetWriter:
     delta = dict.fromkeys(["t.list.element", "job_id", *(["n.list.element"] if bins else [])], "DELTA_BINARY_PACKED")
     return pq.ParquetWriter(
         out, schema, compression="zstd", compression_level=LEVEL, column_encoding=split | delta,
-        use_dictionary=[name for name in KEYS if name != "job_id"], write_statistics=["job_id", "node"],
+        use_dictionary=[name for name in KEYS if name != "job_id"], write_statistics=["job_id", "node", "device"],
     )  # fmt: skip
 
 
@@ -243,8 +244,8 @@ class _Open:
     columns: frozenset[str]
     low: npt.NDArray[np.int64]  # job ids of each row group
     high: npt.NDArray[np.int64]
-    first: list[str]  # nodes of each row group
-    last: list[str]
+    nodes: list[tuple[str, str]]  # first and last of each row group
+    devices: list[tuple[str, str]]
 
 
 class Files:
@@ -256,20 +257,24 @@ class Files:
         self._open: OrderedDict[str, _Open] = OrderedDict()
 
     def chunks(
-        self, file: File, cluster: str, job_id: int, metrics: Sequence[str] | None = None, nodes: Nodes = None
+        self,
+        file: File,
+        cluster: str,
+        job_id: int,
+        metrics: Sequence[str] | None = None,
+        *,
+        nodes: Names = None,
+        devices: Names = None,
     ) -> list[Chunk]:
         """What a file has of one job. Raises TelemetryUnusable."""
-        table = self._rows(file, cluster, job_id, metrics, nodes)
-        if table is None:
-            return []
-        found = from_table(table, metrics)
-        return [chunk for chunk in found if len(chunk.metrics) and (nodes is None or chunk.key.node in nodes)]
+        table = self._rows(file, cluster, job_id, metrics, nodes=nodes, devices=devices)
+        return [] if table is None else [chunk for chunk in from_table(table, metrics) if len(chunk.metrics)]
 
-    def keys(self, file: File, cluster: str, job_id: int, nodes: Nodes = None) -> list[dict[str, Any]]:
+    def keys(self, file: File, cluster: str, job_id: int) -> list[dict[str, Any]]:
         """`node`, `device`, `model`, `metrics`, `first_s`, `last_s` of a job's rows. Raises TelemetryUnusable."""
-        table = self._rows(file, cluster, job_id, (), nodes)
+        table = self._rows(file, cluster, job_id, ())
         rows: list[dict[str, Any]] = [] if table is None else table.to_pylist()
-        return [row for row in rows if nodes is None or row["node"] in nodes]
+        return rows
 
     def all(self, file: File) -> Iterator[Chunk]:
         """Every row in order, a row group in memory at a time. Raises TelemetryUnusable."""
@@ -282,15 +287,22 @@ class Files:
         return {name for name in self._opened(file.path).columns if name in BY_NAME}
 
     def _rows(
-        self, file: File, cluster: str, job_id: int, metrics: Sequence[str] | None, nodes: Nodes
+        self,
+        file: File,
+        cluster: str,
+        job_id: int,
+        metrics: Sequence[str] | None,
+        *,
+        nodes: Names = None,
+        devices: Names = None,
     ) -> pa.Table | None:
         if not file.min_job_id <= job_id <= file.max_job_id:
             return None
         known = self._opened(file.path)
         groups = np.flatnonzero((known.low <= job_id) & (known.high >= job_id)).tolist()
-        if nodes is not None:
-            spans = [(group, known.first[group], known.last[group]) for group in groups]
-            groups = [group for group, first, last in spans if any(first <= node <= last for node in nodes)]
+        for names, spans in ((nodes, known.nodes), (devices, known.devices)):
+            if names is not None:
+                groups = [at for at in groups if any(spans[at][0] <= name <= spans[at][1] for name in names)]
         if not groups:
             return None
         columns = [name for name, _ in _KEY_FIELDS if name != "t"]
@@ -303,11 +315,15 @@ class Files:
                 groups, columns=[name for name in columns if name in known.columns], use_threads=False
             )
         mine = pc.and_(pc.equal(table["job_id"], job_id), pc.equal(table["cluster"], cluster))
+        for column, names in (("node", nodes), ("device", devices)):
+            if names is not None:
+                mine = pc.and_(mine, pc.is_in(table[column], pa.array(list(names), pa.string())))
         at = np.flatnonzero(mine.combine_chunks().to_numpy(zero_copy_only=False))
         if not len(at):
             return None
         # Rows of a job lie together: a slice copies nothing.
-        return table.slice(int(at[0]), int(at[-1] - at[0]) + 1)
+        table = table.slice(int(at[0]), int(at[-1] - at[0]) + 1)
+        return table if table.num_rows == len(at) else table.take(at - at[0])
 
     def _opened(self, path: str) -> _Open:
         with self._lock:
@@ -320,17 +336,22 @@ class Files:
         paths = [metadata.schema.column(column).path for column in range(metadata.num_columns)]
         groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
         spans = [group.column(paths.index("job_id")).statistics for group in groups]
-        nodes = [group.column(paths.index("node")).statistics for group in groups]
         known = _Open(
             metadata,
             frozenset(metadata.schema.to_arrow_schema().names),
             np.array([span.min for span in spans], np.int64),
             np.array([span.max for span in spans], np.int64),
-            [span.min for span in nodes],
-            [span.max for span in nodes],
+            _spans(groups, paths.index("node")),
+            _spans(groups, paths.index("device")),
         )
         with self._lock:
             self._open[path] = known
             while len(self._open) > OPEN_FILES:
                 self._open.popitem(last=False)
         return known
+
+
+def _spans(groups: Sequence[pq.RowGroupMetaData], column: int) -> list[tuple[str, str]]:
+    """The first and the last text of a column in each row group."""
+    found = [group.column(column).statistics for group in groups]
+    return [_ANY if each is None or not each.has_min_max else (each.min, each.max) for each in found]

@@ -25,7 +25,12 @@ class Wanted:
     until_s: float
     metrics: Sequence[str] | None = None
     nodes: Collection[str] | None = None
+    devices: Collection[str] | None = None
     fine: bool = False
+
+    def asks(self, key: Key) -> bool:
+        """Whether that device of the job is meant."""
+        return (self.nodes is None or key.node in self.nodes) and (self.devices is None or key.device in self.devices)
 
 
 @dataclass
@@ -57,18 +62,22 @@ def _collect(
     until_s = min(wanted.until_s, edge_s)
     if first_s < until_s:
         for file in overlapping(manifest.of("minute"), first_s - MINUTE_S, until_s):
-            for chunk in files.chunks(file, wanted.cluster, wanted.job_id, wanted.metrics, wanted.nodes):
+            for chunk in _read(files, file, wanted):
                 _put(parts.bins, chunk.within(_minute(first_s), until_s))
     if wanted.fine:
         first_s = max(wanted.since_s, edge_s)
         for file in overlapping(manifest.of("raw"), first_s, wanted.until_s):
-            for chunk in files.chunks(file, wanted.cluster, wanted.job_id, wanted.metrics, wanted.nodes):
+            for chunk in _read(files, file, wanted):
                 _put(parts.samples, chunk.within(first_s, wanted.until_s))
     for chunk in fresh:
-        if wanted.nodes is None or chunk.key.node in wanted.nodes:
+        if wanted.asks(chunk.key):
             mine = chunk if wanted.metrics is None else chunk.of(wanted.metrics)
             cut = mine.within(first_s if wanted.fine else wanted.since_s, wanted.until_s)
             _put(parts.samples if wanted.fine else parts.bins, cut if wanted.fine else binned(cut, MINUTE_S))
+
+
+def _read(files: Files, file: File, wanted: Wanted) -> list[Chunk]:
+    return files.chunks(file, wanted.cluster, wanted.job_id, wanted.metrics, nodes=wanted.nodes, devices=wanted.devices)
 
 
 def _minute(time_s: float) -> float:
@@ -93,7 +102,7 @@ def _archived(files: Files, manifest: Manifest, wanted: Wanted) -> list[Chunk]:
     # A job is in the archive of its end, which is within the window or after it.
     for file in sorted(manifest.of("archive"), key=lambda file: -file.number):
         if file.until_s >= wanted.since_s:
-            its = files.chunks(file, wanted.cluster, wanted.job_id, wanted.metrics, wanted.nodes)
+            its = _read(files, file, wanted)
             found += newer(found, its)
     cut = [chunk.within(wanted.since_s, min(wanted.until_s, manifest.minute_from_s)) for chunk in found]
     return [chunk for chunk in cut if len(chunk.times_s)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
@@ -36,6 +37,7 @@ from backend.telemetry.store.reading.sparks import spark_of
 from backend.telemetry.store.writing.archive import step_for
 
 A_SAMPLE = 0.95  # samples come a little sooner or later than usual: bins of just their distance hold one, seldom none
+FINEST_S = 1.0
 RUNNING_S = 600  # a job that sent within this time runs
 
 
@@ -135,9 +137,7 @@ class StoreReader:
         resolution: Resolution = "auto",
     ) -> tuple[Series, ...]:
         """The points of every device; see `Telemetry`."""
-        first_s, last_s = self._span(job)
-        first_s = first_s if since_s is None else max(first_s, since_s)
-        last_s = last_s if until_s is None else min(last_s, until_s)
+        first_s, last_s = self._window(job, since_s, until_s)
         known = [name for name in dict.fromkeys(metrics) if name in BY_NAME]
         if last_s <= first_s or not known:
             return ()
@@ -148,12 +148,34 @@ class StoreReader:
             step_s = max(step_s, self._least_step(job))
         fine = resolution == "raw" or step_s < MINUTE_S
         wanted = Wanted(
-            job.cluster, job.job_id, first_s, last_s, known, None if nodes is None else set(nodes), fine
+            job.cluster, job.job_id, first_s, last_s, known, None if nodes is None else set(nodes), fine=fine
         )
         fresh = self._memory.chunks(job.cluster, job.job_id)
         chunks = gather(self._files, self._newest(), wanted, fresh)
         chunks.sort(key=lambda chunk: device_order(chunk.key.node, chunk.key.device))
         return tuple(series for chunk in chunks for series in _series(chunk, known, step_s))
+
+    def samples(
+        self, job: JobRef, devices: Sequence[Device], *, since_s: float | None = None, until_s: float | None = None
+    ) -> Iterator[tuple[Device, pa.Table]]:
+        """All that was measured, one device in memory at a time."""
+        first_s, last_s = self._window(job, since_s, until_s)
+        for node, its in groupby(devices, key=lambda device: device.node):
+            fresh = self._memory.chunks(job.cluster, job.job_id)
+            manifest = self._newest()
+            for device in its:
+                wanted = Wanted(
+                    job.cluster, job.job_id, first_s, last_s, device.metrics, {node}, {device.device}, fine=True
+                )
+                for chunk in gather(self._files, manifest, wanted, fresh):
+                    yield device, _table(_bins(chunk, FINEST_S)[0])
+
+    def _window(self, job: JobRef, since_s: float | None, until_s: float | None) -> tuple[float, float]:
+        first_s, last_s = self._span(job)
+        return (
+            first_s if since_s is None else max(first_s, since_s),
+            last_s if until_s is None else min(last_s, until_s),
+        )
 
     def _least_step(self, job: JobRef) -> float:
         """The step that holds about one sample: finer points would be samples with gaps between them."""
@@ -252,10 +274,25 @@ class StoreReader:
         return total
 
 
-def _series(chunk: Chunk, metrics: Sequence[str], step_s: float) -> list[Series]:
+def _bins(chunk: Chunk, step_s: float) -> tuple[Chunk, float]:
     if chunk.binned and spacing_s(chunk) > step_s:  # an archive's points are further apart
         step_s = float(step_for(spacing_s(chunk) * 600, 601))
-    bins = binned(chunk, step_s)
+    return binned(chunk, step_s), step_s
+
+
+def _table(bins: Chunk) -> pa.Table:
+    """`time_s` and a column a metric, of the times at which anything was measured."""
+    assert bins.highs is not None  # noqa: S101
+    there = ~np.isnan(bins.means).all(axis=0)
+    columns = {"time_s": pa.array(bins.times_s[there])}
+    for row, name in enumerate(bins.metrics):
+        values = bins.highs[row] if BY_NAME[name].highest else bins.means[row]
+        columns[name] = pa.array(values[there].astype(np.float64), from_pandas=True)  # NaN is null: not measured then
+    return pa.table(columns)
+
+
+def _series(chunk: Chunk, metrics: Sequence[str], step_s: float) -> list[Series]:
+    bins, step_s = _bins(chunk, step_s)
     assert bins.lows is not None and bins.highs is not None  # noqa: S101
     found = []
     for name in metrics:
