@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from backend.accounting.budgets import AccountPeople, Budgets, PriceBook
 from backend.accounting.embeds import Embeds
 from backend.accounting.history import History, JobMarks, SavedFilters
+from backend.accounting.projects import ProjectBook
 from backend.accounting.reports import Members, Reports
 from backend.accounting.usage import Usage
 from backend.accounting.warehouse import Warehouse
@@ -37,6 +38,7 @@ class Services:
     reports: Reports
     embeds: Embeds
     prices: PriceBook
+    projects: ProjectBook
     budgets: Budgets
     verdicts: Rulebook
     telemetry: Telemetry
@@ -52,6 +54,7 @@ def open_services(settings: Settings) -> Services:
     Raises what the parts raise when the data folder or the database can't be used.
     """
     verdicts = Rulebook(settings.telemetry.rules_file)  # first: what makes no sense stops the start
+    projects = ProjectBook(settings.accounting.projects_file)
     db = Database(settings.store.url)
     db.upgrade()
     box = SecretBox(settings.instance.data_dir, settings.store.key, settings.store.key_file)
@@ -61,7 +64,7 @@ def open_services(settings: Settings) -> Services:
     identity.coordinates_by(Coordinators(snapshots))
     warehouse = Warehouse(settings.instance.data_dir / "accounting", settings.accounting.memory_mb)
     prices = PriceBook(db, settings.instance.time_zone)
-    usage = Usage(warehouse, settings.instance.time_zone, prices=prices)
+    usage = Usage(warehouse, settings.instance.time_zone, prices=prices, projects=projects)
     sender = Sender(settings.instance.name, settings.web.public_url, settings.instance.time_zone)
     telemetry = open_telemetry(settings)
     marks = JobMarks(db)
@@ -78,6 +81,7 @@ def open_services(settings: Settings) -> Services:
         reports=Reports(settings, db, usage, members=Members(snapshots)),
         embeds=Embeds(settings.embeds, db, box, identity, ask=usage.ask),
         prices=prices,
+        projects=projects,
         budgets=Budgets(db, usage, AccountPeople(snapshots, usage)),
         verdicts=verdicts,
         idle_notices=IdleNotices(db, Mailer(settings.mail), sender),

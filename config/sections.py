@@ -188,6 +188,7 @@ class Accounting:
     trailing_every_s: Seconds
     memory_mb: Annotated[int, Between(128, 2**24)]
     self_check_hour: Annotated[int, Between(-1, 23)]
+    projects_file: Path | None
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def listed(services: Services, viewer: Viewer) -> Message:
         "folder": str(services.settings.reports.folder) if policy.allowed(viewer, "report.folder") else "",
         "zone": services.settings.instance.time_zone,
         "metrics": [[each.name, each.title] for each in CATALOGUE.metrics],
-        "dimensions": [[each.name, each.title] for each in CATALOGUE.dimensions],
+        "dimensions": [[each.name, each.title] for each in services.usage.catalogue().dimensions],
         "windows": list(WINDOWS.items()),
         "formats": [[name, kind.title] for name, kind in FORMATS.items()],
     }

@@ -24,10 +24,13 @@ def build(services: Services, viewer: Viewer) -> Any:
 
 
 def notice(services: Services, viewer: Viewer | None) -> Message:
-    """For operators, on every page: where the console and Slurm's own tools part."""
+    """For operators, on every page: where the console and Slurm's own tools part, and projects that can't be read."""
     if not policy.allowed(viewer, "page:truth"):
-        return {"parted": []}
-    return {"parted": [{"cluster": check.cluster, "month": check.month} for check in truth.parted(services.db)]}
+        return {"parted": [], "projects": ""}
+    return {
+        "parted": [{"cluster": check.cluster, "month": check.month} for check in truth.parted(services.db)],
+        "projects": services.projects.trouble,
+    }
 
 
 def look(services: Services, cluster: str, month: str, tres: str) -> Message:

@@ -87,6 +87,7 @@ def accounts(services: Services, _viewer: Viewer | None) -> Message:
         known = {name: replace(each, error=words, error_since_s=now_s) for name, each in told.items()}
     return {
         "generation": services.warehouse.generation,
+        "projects": services.projects.current().version,
         "as_of_s": seen_s(state),
         "rows": sum(each.rows + each.open_rows for each in state.clusters.values()),
         "clusters": [
@@ -106,7 +107,9 @@ def accounts(services: Services, _viewer: Viewer | None) -> Message:
         "scheduler": services.settings.scheduler.kind,
         "metric": main_metric(services),
         "metrics": [[each.name, each.title, each.unit] for each in CATALOGUE.metrics],
-        "dimensions": [[each.name, each.title] for each in CATALOGUE.dimensions if each.kind != "time"],
+        "dimensions": [
+            [each.name, each.title] for each in services.usage.catalogue().dimensions if each.kind != "time"
+        ],
         "windows": list(windows.NAMES.items()),
         "grains": list(TIME),
     }

@@ -120,16 +120,16 @@ def opened(options: argparse.Namespace) -> Iterator[Services]:
     except OSError as error:
         raise Failed(f"the data folder {data_dir} can't be made: {error.strerror}") from error
     from backend.services import open_services
+    from backend.starting import CantStart
     from backend.store import DatabaseUnusable, KeyUnusable, UpgradeBlocked
-    from backend.telemetry.verdicts import RulesUnusable
 
     with as_owner(data_dir):
         try:
             services = open_services(settings)
-        except RulesUnusable as error:
-            raise Failed(str(error)) from error
         except (DatabaseUnusable, KeyUnusable, UpgradeBlocked) as error:
             raise Failed(f"{error} (carme doctor says more)") from error
+        except CantStart as error:  # the site's rules or projects
+            raise Failed(str(error)) from error
         try:
             yield services
         finally:

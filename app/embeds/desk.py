@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from app.embeds.drawing import EmbedLook, drawn
 from backend.accounting.embeds import Embed, Figures, Flights
+from backend.accounting.usage import PROJECT
 from backend.accounting.usage.money.costs import COST
 from backend.accounting.warehouse import WarehouseUnusable
 from backend.services import Services
@@ -62,12 +63,15 @@ class EmbedDesk:
         embeds = self._services.embeds
         question = embeds.question(embed)
         # A snapshot never changes; a live one does with the accounts and, where its window moves, with the time.
-        # What usage costs follows the price list, too.
+        # What usage costs follows the price list, too, and what is asked by project the list of projects.
+        usage = self._services.usage
         generation = self._services.warehouse.generation if embed.live else -1
-        prices = 0
+        prices = projects = 0
         if question is not None and COST in question.metrics:
-            prices = await self._run(self._executor, lambda: self._services.usage.prices.current().version)
-        key = (embed.id, generation, question, prices)
+            prices = await self._run(self._executor, lambda: usage.prices.current().version)
+        if question is not None and question.about(PROJECT):
+            projects = await self._run(self._executor, lambda: usage.projects.current().version)
+        key = (embed.id, generation, question, prices, projects)
 
         async def compute() -> Figures:
             return await self._run(self._asking, lambda: embeds.figures(embed, question))

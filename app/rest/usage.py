@@ -224,4 +224,4 @@ class UsageCatalogue(UsageHandler):
     }
 
     async def get(self) -> None:
-        self.json(plain(CATALOGUE))
+        self.json(plain(self.services.usage.catalogue()))

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from backend.accounting.budgets import PriceBook, open_watch
+from backend.accounting.projects import ProjectBook
 from backend.accounting.reports import open_runner
 from backend.accounting.sync import Accountant, warehouse_folder
 from backend.accounting.truth import SelfCheck
@@ -92,13 +93,14 @@ def snapshot_folder(settings: Settings) -> Path:
 
 
 def run_collector(settings: Settings) -> None:
-    """The collector process: until SIGTERM or SIGINT. Raises CollectorRunning."""
+    """The collector process: until SIGTERM or SIGINT. Raises CollectorRunning, CantStart."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     os.nice(NICE)
     folder = snapshot_folder(settings)
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    projects = ProjectBook(settings.accounting.projects_file)
     with _only_one(settings.instance.data_dir / "run" / "collector.lock"):
         scheduler = open_scheduler(settings)
         cluster = _cluster_name(scheduler, folder, stop)
@@ -116,7 +118,7 @@ def run_collector(settings: Settings) -> None:
         truth.start()
         # As with the truth: a mail server may take its time, and what was begun is told apart at the next start.
         zone = settings.instance.time_zone
-        usage = Usage(warehouse, zone, prices=PriceBook(db, zone))
+        usage = Usage(warehouse, zone, prices=PriceBook(db, zone), projects=projects)
         runner = open_runner(settings, db, usage, SnapshotReader(folder))
         threading.Thread(target=runner.run, args=(stop,), name="reports", daemon=True).start()
         watch = open_watch(settings, db, usage, SnapshotReader(folder))

@@ -92,8 +92,9 @@ class Look:
             }
         return {**marks, **self._slower}
 
-    def _accounts(self) -> tuple[int, str]:
-        """The generation, and why there is no newer one: accounts that can't be read hold up nothing else."""
+    def _accounts(self) -> tuple[int, str, int, str]:
+        """The generation, and why there is no newer one: accounts that can't be read hold up nothing else. And the
+        same of the projects, by which accounts are put together."""
         words = ""
         try:
             self._services.warehouse.refresh()
@@ -102,7 +103,8 @@ class Look:
             if words != self._unusable:
                 log.error("the accounts can't be read: %s", words)
         self._unusable = words
-        return self._services.warehouse.generation, words
+        projects = self._services.projects
+        return self._services.warehouse.generation, words, projects.current().version, projects.trouble
 
     def _news_changed(self) -> int | None:
         try:

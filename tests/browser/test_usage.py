@@ -74,6 +74,10 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
+PROJECT = "<img src=x onerror=document.title=`owned`>"
+PROJECTS = f'[[project]]\nname = "{PROJECT}"\naccounts = ["physics"]\n'
+
+
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     world = World(
@@ -81,7 +85,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     )
     folder = world.services.settings.instance.data_dir
     fill(folder, int(time.time()))
-    with running(folder, PAGES, instance__time_zone="UTC") as up:
+    (folder / "projects.toml").write_text(PROJECTS)
+    projects = str(folder / "projects.toml")
+    with running(folder, PAGES, instance__time_zone="UTC", accounting__projects_file=projects) as up:
         yield up
 
 
@@ -135,6 +141,21 @@ def test_every_chart_is_accessible_named_and_within_its_place(
             assert "table holds every figure" in (stage(page).get_attribute("aria-label") or ""), query
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), query
         page.close()
+    context.close()
+
+
+@pytest.mark.parametrize("look", ["light", "dark", "phone"])
+def test_usage_is_by_project_down_to_the_jobs_of_none(browser: Browser, house: House, olga: Person, look: str) -> None:
+    size = PHONE if look == "phone" else {"width": 1360, "height": 900}
+    context = browser.new_context(color_scheme="dark" if look == "dark" else "light", viewport=size)  # type: ignore[arg-type]
+    enter(context, house, olga)
+    page, complaints = visit(context, house, "?by=project&window=30d")
+    breakdown = page.get_by_role("region", name="By Project", exact=True)
+    expect(breakdown.get_by_text(PROJECT)).to_be_visible()
+    breakdown.locator("tr", has_text="no project").get_by_title("Jobs behind it").click()
+    expect(page.get_by_role("dialog", name="no project")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert complaints == [] and page.title() != "owned"
     context.close()
 
 

@@ -38,9 +38,13 @@ UIDS = {"ada": 50001, "bob": 50002, "cleo": 50003, "olga": 50004}
 
 class World:
     def __init__(
-        self, folder: Path, telemetry: Telemetry | None = None, **parts: Iterable[Mapping[str, Any]]
+        self,
+        folder: Path,
+        telemetry: Telemetry | None = None,
+        environ: Mapping[str, str] | None = None,
+        **parts: Iterable[Mapping[str, Any]],
     ) -> None:
-        settings = load_settings(None, {"CARME_DATA": str(folder)})
+        settings = load_settings(None, {"CARME_DATA": str(folder), **(environ or {})})
         self.writer = SnapshotWriter(settings.instance.data_dir / "snapshot", "local", dict.fromkeys(SCHEMAS, 5.0))
         self.services: Services = open_services(settings)
         if telemetry is not None:

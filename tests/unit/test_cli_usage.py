@@ -45,6 +45,22 @@ def test_the_table_shows_every_person_s_usage(capsys: pytest.CaptureFixture[str]
     assert len(lines) == 6
 
 
+def test_usage_is_by_project_where_projects_are_set_up(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("usage", *NOVEMBER, "--by", "project", "--metric", "cpu_hours")
+    assert carme(*asked) == 2
+    assert "accounting.projects_file" in capsys.readouterr().err
+    file = data.with_name("projects.toml")
+    file.write_text('[[project]]\nname = "optics"\naccounts = ["lasers"]\n')
+    monkeypatch.setenv("CARME_ACCOUNTING__PROJECTS_FILE", str(file))
+    assert carme(*asked) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:]] == [["optics", "10.0000"], ["26.0000"]]
+    file.write_text("[[project]]")
+    assert carme(*asked) == 1
+    assert "projects.toml: project 1.name" in capsys.readouterr().err
+
+
 def test_csv_has_the_names_as_columns_and_every_digit(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     third = ("--since", "2026-11-03T01:00", "--until", "2026-11-03T01:00:01")
     assert carme("usage", *third, "--by", "day", "--metric", "cpu_hours,jobs", "--format", "csv") == 0

@@ -14,7 +14,7 @@ import pytest
 from backend.accounting.reports.question import read_saved
 from backend.accounting.usage import Price, PriceList
 from tests.unit.gatehouse import Answer, Browser, House
-from tests.unit.usage_kit import at
+from tests.unit.usage_kit import Declared, at
 from tests.unit.usage_rest_kit import UIDS, fill
 
 SITE, OTHER = "https://wiki.example.org", "https://evil.example"
@@ -282,6 +282,17 @@ async def test_what_usage_costs_follows_the_price_list(house: House, monkeypatch
     listed.version, listed.amount = 2, Decimal(2)
     second = await figures(house, token)
     assert float(second["bob"].split()[0]) == 2 * float(first["bob"].split()[0]) > 0
+
+
+async def test_by_project_its_maker_s_rows_alone_are_shown_and_the_list_is_todays(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared = Declared(P=["physics", "biology"])
+    monkeypatch.setattr(house.services.usage, "projects", declared)
+    _, token = make(house, "ada", question=NOVEMBER | {"by": ["project"], "order": ""})
+    assert await figures(house, token) == {"P": "22.00"}  # not the 14 h of biology
+    declared.declare(Q=["lasers"])
+    assert await figures(house, token) == {"Q": "10.00", "no project": "12.00"}
 
 
 async def test_figures_are_computed_in_threads_of_their_own(house: House) -> None:

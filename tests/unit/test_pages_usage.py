@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.accounting.usage import CATALOGUE, BadQuestion, Scope, Usage
+from pages import truth
 from pages.parts import charts
 from pages.parts.charts.look import Look
 from pages.parts.desk import Desk
@@ -22,7 +23,7 @@ from pages.parts.usage.picture import Asker
 from pages.parts.usage.view import FILTERS, Defaults, View, read, write
 from pages.usage import ACTIONS, accounts, asked, asker_of, defaults_of
 from tests.unit.pages_kit import ADA, COORDINATOR, OPERATOR, World
-from tests.unit.usage_kit import Accounts, at, job
+from tests.unit.usage_kit import Accounts, Declared, at, job
 
 NOW = at("2026-03-18T15:30")  # a Wednesday
 TREE = [
@@ -341,3 +342,30 @@ async def test_one_who_asks_a_lot_lets_others_through(tmp_path: Path) -> None:
 
     await asyncio.gather(*(asked(desk, {"query": ""}, slow(desk.viewer.name)) for desk in desks))
     assert most == 2
+
+
+# -- projects ------------------------------------------------------------------------------------------------
+
+
+def test_jobs_of_no_project_are_one_row_and_one_cell() -> None:
+    by_project = Usage(Accounts(rows(), accounts=TREE), "UTC", projects=Declared(P=["physics"]))
+    asked = asker(by_project, by="project", window="30d", chart="rank")
+    found = {row["name"]: row for row in picture.breakdown(asked)["rows"]}
+    assert set(found) == {"P", "no project"}
+    for row in found.values():
+        opened = drill.drill(asked, drill.read_cell(row["cell"]), 0)
+        assert {each["account"] in ("physics", "astro") for each in opened["rows"]} == {row["value"] == "P"}
+
+
+def test_by_project_is_offered_once_projects_are_set_up_and_operators_hear_of_a_file_gone_bad(tmp_path: Path) -> None:
+    file = tmp_path / "projects.toml"
+    file.write_text("")
+    world = World(tmp_path, environ={"CARME_ACCOUNTING__PROJECTS_FILE": str(file)})
+    assert "project" not in dict(accounts(world.services, None)["dimensions"])
+    file.write_text('[[project]]\nname = "P"\naccounts = ["physics"]\n')
+    assert dict(accounts(world.services, None)["dimensions"])["project"] == "Project"
+    assert accounts(world.services, None)["projects"] == 2
+    file.write_text("[[project]]")
+    assert dict(accounts(world.services, None)["dimensions"])["project"] == "Project"
+    assert "project 1.name" in truth.notice(world.services, OPERATOR)["projects"]
+    assert truth.notice(world.services, ADA)["projects"] == ""

@@ -262,3 +262,81 @@ async def test_a_file_counts_until_it_is_sent(
             return
         await asyncio.sleep(0.01)
     pytest.fail("the turn was never given back")
+
+
+# -- by project ------------------------------------------------------------------------------------------------
+
+PROJECTS = """
+[[project]]
+name = "light & matter"
+title = "Light and matter"
+accounts = ["physics"]
+
+[[project]]
+name = "life"
+accounts = ["biology"]
+"""
+BY_PROJECT = f"/usage?{NOVEMBER}&metric=cpu_hours&by=project"
+
+
+@pytest.fixture(scope="module")
+def with_projects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[House, Person, Person]]:
+    folder = tmp_path_factory.mktemp("projects")
+    (folder / "projects.toml").write_text(PROJECTS)
+    made = House(folder / "data", accounting__projects_file=str(folder / "projects.toml"))
+    fill(made.settings.instance.data_dir)
+    made.services.identity.coordinates_by(lambda name: frozenset({"lasers"}) if name == "ada" else frozenset())
+    made.start()
+    identity = made.services.identity
+    found = []
+    for name, uid, roles in (("ada", 1001, ()), ("olga", 2001, ("operator",))):
+        identity.add_person("console", name, "correct horse battery staple", roles=roles, uid=uid)
+        found.append(Person(name, identity.enrol_directly(name), lambda: ""))
+    yield made, found[0], found[1]
+    made.stop()
+
+
+async def test_by_project_each_sees_what_they_may_see_of_it(with_projects: tuple[House, Person, Person]) -> None:
+    house, ada, olga = with_projects
+    found = await get(house, olga, BY_PROJECT)
+    assert isinstance(found, dict)
+    assert found["rows"] == [{"project": "life", "cpu_hours": 14.0}, {"project": "light & matter", "cpu_hours": 22.0}]
+    assert "as the site's list of projects says today" in found["columns"][1]["note"]
+    own = await get(house, ada, f"{BY_PROJECT}&where=project={quote('light & matter')}&where=project=life")
+    assert isinstance(own, dict)
+    assert own["rows"] == [{"project": "light & matter", "cpu_hours": 16.0}]  # her own and those of lasers
+    behind = await get(house, ada, f"/usage/jobs?{NOVEMBER}&metric=cpu_hours&by=project&cell=project=life")
+    assert isinstance(behind, dict) and behind["total"] == 0
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx", "parquet", "pdf"])
+async def test_by_project_in_every_format(with_projects: tuple[House, Person, Person], kind: str) -> None:
+    house, _, olga = with_projects
+    async with house.browser() as browser:
+        browser.enter(olga)
+        path = f"{PREFIX}{BY_PROJECT}&format={kind}"
+        async with browser.http.get(house.at + path, headers=browser.headers("GET", None)) as answer:
+            assert answer.status == 200
+            content = await answer.read()
+    if kind == "parquet":
+        words = str(pq.read_table(io.BytesIO(content))["project"].to_pylist())
+    elif kind == "xlsx":
+        words = str(list(openpyxl.load_workbook(io.BytesIO(content)).worksheets[0].iter_rows(values_only=True)))
+    elif kind == "pdf":
+        words = "".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(content)).pages)
+    else:
+        words = content.decode()
+    assert "light & matter" in words and "life" in words
+
+
+async def test_the_dimension_is_offered_where_projects_are_set_up(
+    house: House, people: dict[str, Person], with_projects: tuple[House, Person, Person]
+) -> None:
+    for up, who, offered in ((house, people["olga"], False), (with_projects[0], with_projects[2], True)):
+        found = await get(up, who, "/usage/catalogue")
+        assert isinstance(found, dict)
+        assert ("project" in {each["name"] for each in found["dimensions"]}) is offered
+    async with house.browser() as browser:
+        browser.enter(people["olga"])
+        answer = await browser.get(PREFIX + BY_PROJECT)
+    assert answer.status == 400 and "accounting.projects_file" in answer.json()["detail"]

@@ -199,9 +199,9 @@ def test_the_page_is_operators_alone(world: World) -> None:
     for viewer in (ADA, COORDINATOR, None):
         assert not policy.allowed(viewer, "page:truth")
     made(world.services.db, found(rest=1))
-    assert page.notice(world.services, OPERATOR) == {"parted": [{"cluster": "c", "month": MONTH}]}
+    assert page.notice(world.services, OPERATOR) == {"parted": [{"cluster": "c", "month": MONTH}], "projects": ""}
     for viewer in (ADA, COORDINATOR, None):
-        assert page.notice(world.services, viewer) == {"parted": []}
+        assert page.notice(world.services, viewer) == {"parted": [], "projects": ""}
 
 
 def test_a_month_is_shown_one_tres_at_a_time(world: World) -> None:

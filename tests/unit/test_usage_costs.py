@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from backend.accounting.exports import billing_jobs, billing_months, write
 from backend.accounting.usage import Price, PriceList, Question, Scope, Usage
 from tests.unit import usage_reference as reference
-from tests.unit.test_usage_exactness import ACCOUNTS, BELOW, LENGTH_S, cases
+from tests.unit.test_usage_exactness import ACCOUNTS, BELOW, LENGTH_S, PROJECT_OF, PROJECTS, cases
 from tests.unit.usage_kit import Accounts, at, job
 
 ALL = Scope(everything=True)
@@ -81,7 +81,7 @@ def expected(case: tuple[Any, ...], prices: tuple[Price, ...]) -> dict[tuple[Any
                 if begin_s < first_s:
                     continue
                 for kind, sums in attempt.within(begin_s, end_s):
-                    dims = reference.dimensions(row) | labels | {"gpu_type": kind}
+                    dims = reference.dimensions(row, PROJECT_OF) | labels | {"gpu_type": kind}
                     if reference.passes(dims, question.where, row["cluster"], BELOW):
                         key = tuple(dims[name] for name in question.by)
                         for base, (raw, by) in UNITS.items():
@@ -105,6 +105,12 @@ def priced(draw: st.DrawFn) -> tuple[Any, ...]:
     return case, tuple(prices)
 
 
+def priced_usage(case: tuple[Any, ...]) -> Usage:
+    (rows, stops, _, _, rollup_zone), prices = case
+    accounts = Accounts(rows, stops, accounts=ACCOUNTS, rollup_zone=rollup_zone)
+    return Usage(accounts, "UTC", prices=Kept(*prices), projects=PROJECTS)
+
+
 def near(one: float | None, other: float) -> bool:
     return (one or 0.0) == pytest.approx(other, rel=1e-9, abs=1e-9)
 
@@ -112,8 +118,8 @@ def near(one: float | None, other: float) -> bool:
 @EXAMPLES
 @given(priced())
 def test_cost_agrees_with_plain_arithmetic(given_case: tuple[Any, ...]) -> None:
-    (rows, stops, question, scope, rollup_zone), prices = given_case
-    usage = Usage(Accounts(rows, stops, accounts=ACCOUNTS, rollup_zone=rollup_zone), "UTC", prices=Kept(*prices))
+    (_, _, question, scope, _), prices = given_case
+    usage = priced_usage(given_case)
     question = replace(question, metrics=("cost", "cpu_hours"), order="-cost")
     reckoned = expected(given_case[0], prices)
     answer = usage.ask(question, scope)
@@ -128,8 +134,8 @@ def test_cost_agrees_with_plain_arithmetic(given_case: tuple[Any, ...]) -> None:
 @EXAMPLES
 @given(priced(), st.integers(1, 99))
 def test_the_cost_of_a_window_is_that_of_its_parts(given_case: tuple[Any, ...], share: int) -> None:
-    (rows, stops, question, scope, rollup_zone), prices = given_case
-    usage = Usage(Accounts(rows, stops, accounts=ACCOUNTS, rollup_zone=rollup_zone), "UTC", prices=Kept(*prices))
+    question, scope = given_case[0][2:4]
+    usage = priced_usage(given_case)
     whole = replace(question, metrics=("cost",), by=(), order="")
     cut_s = question.since_s + max(1, (question.until_s - question.since_s) * share // 100)
     if cut_s >= question.until_s:
@@ -141,8 +147,8 @@ def test_the_cost_of_a_window_is_that_of_its_parts(given_case: tuple[Any, ...], 
 @EXAMPLES
 @given(priced(), st.data())
 def test_the_jobs_behind_a_cost_sum_to_it(given_case: tuple[Any, ...], data: st.DataObject) -> None:
-    (rows, stops, question, scope, rollup_zone), prices = given_case
-    usage = Usage(Accounts(rows, stops, accounts=ACCOUNTS, rollup_zone=rollup_zone), "UTC", prices=Kept(*prices))
+    question, scope = given_case[0][2:4]
+    usage = priced_usage(given_case)
     question = replace(question, metrics=("jobs", "cost", "cpu_hours", "energy_kwh"), order="")
     groups = usage.ask(question, scope).table.to_pylist()
     if not groups:

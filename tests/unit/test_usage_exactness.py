@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from backend.accounting.usage import CATALOGUE, Question, Scope, Usage
 from backend.accounting.usage.figures.formulas import OVERLAPPING
 from tests.unit import usage_reference as reference
-from tests.unit.usage_kit import Accounts, at, job, suspended
+from tests.unit.usage_kit import Accounts, Declared, at, job, suspended
 
 METRICS = tuple(
     metric.name for metric in CATALOGUE.metrics
@@ -35,6 +35,11 @@ ACCOUNTS = [
     {"cluster": "c", "name": "quantum", "parent": "physics"}, {"cluster": "c", "name": "spin", "parent": "quantum"},
     {"cluster": "d", "name": "spin", "parent": "chemistry"}, {"cluster": "d", "name": "physics", "parent": "root"},
 ]  # fmt: skip
+PROJECTS = Declared(P=["physics", "d:spin"], Q=["quantum", "d:chemistry"])
+PROJECT_OF = {
+    ("c", "physics"): "P", ("c", "quantum"): "Q", ("c", "spin"): "Q", ("d", "physics"): "P", ("d", "quantum"): "Q",
+    ("d", "chemistry"): "Q", ("d", "spin"): "P",
+}  # fmt: skip
 VALUES = {
     "cluster": ["c", "d"], "user": ["ada", "bob", "eve"], "account": ["physics", "quantum", "spin", "chemistry"],
     "partition": ["cpu", "gpu", "debug,high"], "qos": ["normal", "high"], "reservation": [None, None, "course"],
@@ -119,7 +124,8 @@ def cases(draw: st.DrawFn) -> tuple[Any, ...]:
     where = {}
     for name in draw(st.lists(st.sampled_from(NAMES), max_size=2, unique=True)):
         some = [*VALUES.get(name, ()), *{"state": ["COMPLETED", "RUNNING", "REQUEUED"], "exit": ["0:0", "1:9"],
-                                         "job_size": ["0", "1", "3-4"]}.get(name, ())]  # fmt: skip
+                                         "job_size": ["0", "1", "3-4"],
+                                         "project": ["P", "Q", None, "gone"]}.get(name, ())]  # fmt: skip
         where[name] = tuple(value or "" for value in draw(st.lists(st.sampled_from(some), min_size=1, max_size=3)))
     by = draw(st.lists(st.sampled_from(NAMES + TIMES), max_size=3, unique=True))
     question = Question(
@@ -170,11 +176,11 @@ EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=list(H
 @given(cases())
 def test_the_engine_agrees_with_the_reference(case: tuple[Any, ...]) -> None:
     rows, stops, question, scope, rollup_zone = case
-    rolled = Usage(Accounts(rows, stops, accounts=ACCOUNTS, rollup_zone=rollup_zone), "UTC")
-    detail = Usage(Accounts(rows, stops, accounts=ACCOUNTS, rollup_zone=None), "UTC")
-    expected = reference.answer(question, scope, rows, stops, BELOW)
+    rolled = Usage(Accounts(rows, stops, accounts=ACCOUNTS, rollup_zone=rollup_zone), "UTC", projects=PROJECTS)
+    detail = Usage(Accounts(rows, stops, accounts=ACCOUNTS, rollup_zone=None), "UTC", projects=PROJECTS)
+    expected = reference.answer(question, scope, rows, stops, BELOW, project_of=PROJECT_OF)
     alone = replace(question, by=())
-    whole = reference.answer(alone, scope, rows, stops, BELOW)
+    whole = reference.answer(alone, scope, rows, stops, BELOW, project_of=PROJECT_OF)
     for usage in (rolled, detail):
         if question.by:
             _same(_groups(usage, question, scope), expected)
@@ -186,7 +192,7 @@ def test_the_engine_agrees_with_the_reference(case: tuple[Any, ...]) -> None:
 @given(cases())
 def test_buckets_and_groups_sum_to_the_window(case: tuple[Any, ...]) -> None:
     rows, stops, question, scope, rollup_zone = case
-    usage = Usage(Accounts(rows, stops, accounts=ACCOUNTS, rollup_zone=rollup_zone), "UTC")
+    usage = Usage(Accounts(rows, stops, accounts=ACCOUNTS, rollup_zone=rollup_zone), "UTC", projects=PROJECTS)
     additive = [m.name for m in CATALOGUE.metrics if m.additive and m.name in METRICS and m.name not in OVERLAPPING]
     answer = usage.ask(question, scope)
     for metric in additive:
@@ -199,7 +205,7 @@ def test_buckets_and_groups_sum_to_the_window(case: tuple[Any, ...]) -> None:
 @given(cases(), st.data())
 def test_the_jobs_behind_a_cell_sum_to_its_figure(case: tuple[Any, ...], data: st.DataObject) -> None:
     rows, stops, question, scope, rollup_zone = case
-    usage = Usage(Accounts(rows, stops, accounts=ACCOUNTS, rollup_zone=rollup_zone), "UTC")
+    usage = Usage(Accounts(rows, stops, accounts=ACCOUNTS, rollup_zone=rollup_zone), "UTC", projects=PROJECTS)
     groups = _groups(usage, question, scope)
     if not groups:
         return

@@ -2,12 +2,13 @@
 
 - `job(**columns)`: one attempt with everything filled in that is not said
 - `Accounts(jobs, ...)`: what the engine needs of a warehouse, with the real roll-up
+- `Declared(P=["physics"])`: projects, which a test may `declare` anew
 - `at("2026-03-01T12:00")`: Unix seconds, in UTC where no offset is given
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
@@ -16,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from backend.accounting.model import ACCOUNTS, CAPACITY, JOBS, SUSPENDS
+from backend.accounting.projects import Project, Projects
 from backend.accounting.usage.figures.rollup import SCHEMA, day_starts, roll_up
 from backend.accounting.warehouse import ClusterState, WarehouseState
 
@@ -52,6 +54,21 @@ def suspended(row: Row, *stretches: tuple[int, int | None]) -> list[dict[str, An
     """Rows of SUSPENDS of one attempt; say `suspended_s` in the job too."""
     key = {name: row[name] for name in ("cluster", "job_id", "submit_s")}
     return [{**key, "from_s": from_s, "to_s": to_s} for from_s, to_s in stretches]
+
+
+class Declared:
+    """Projects by name with their accounts."""
+
+    def __init__(self, **projects: Sequence[str]) -> None:
+        self._known = Projects()
+        self.declare(**projects)
+
+    def declare(self, **projects: Sequence[str]) -> None:
+        listed = tuple(Project(name, name, tuple(accounts)) for name, accounts in projects.items())
+        self._known = Projects(listed, self._known.version + 1)
+
+    def current(self) -> Projects:
+        return self._known
 
 
 def _plain(schema: pa.Schema) -> pa.Schema:

@@ -57,8 +57,13 @@ def answer(
     jobs: Iterable[Row],
     suspends: Iterable[Row],
     below: Mapping[str, Mapping[str, set[str]]],
+    *,
+    project_of: Mapping[tuple[str, str], str],
 ) -> dict[tuple[str | None, ...], dict[str, Any]]:
-    """Each group's metrics by its dimensions' values. `below`: by cluster, an account and all accounts under it."""
+    """Each group's metrics by its dimensions' values. `below`: by cluster, an account and all accounts under it.
+
+    `project_of`: by cluster and account.
+    """
     stops = defaultdict(list)
     for each in suspends:
         stops[each["cluster"], each["job_id"], each["submit_s"]].append((each["from_s"], each["to_s"]))
@@ -70,7 +75,7 @@ def answer(
         attempt = Attempt(row, stops[row["cluster"], row["job_id"], row["submit_s"]], question.definitions)
         for labels, from_s, to_s in spans:
             for gpu_type, sums in attempt.within(from_s, to_s):
-                dims = dimensions(row) | labels | {"gpu_type": gpu_type}
+                dims = dimensions(row, project_of) | labels | {"gpu_type": gpu_type}
                 if passes(dims, question.where, row["cluster"], below):
                     groups[tuple(dims[name] for name in question.by)].add(sums, attempt)
     found = {key: group.metrics() for key, group in groups.items()}
@@ -111,11 +116,13 @@ def passes(dims: Mapping[str, Any], where: Any, cluster: str, below: Mapping[str
     return True
 
 
-def dimensions(row: Row) -> dict[str, Any]:
+def dimensions(row: Row, project_of: Mapping[tuple[str, str], str]) -> dict[str, Any]:
     size = next(label for most, label in SIZES if (row["nodes"] or 0) <= most)
     exit_code = f"{row['exit_status']}:{row['exit_signal']}" if row["end_s"] is not None else None
     plain = ("cluster", "user", "account", "partition", "qos", "state", "reservation", "app", "wckey")
-    return {name: row[name] for name in plain} | {"job_size": size, "exit": exit_code}
+    return {name: row[name] for name in plain} | {
+        "job_size": size, "exit": exit_code, "project": project_of.get((row["cluster"], row["account"])),
+    }  # fmt: skip
 
 
 class Attempt:

@@ -1,13 +1,13 @@
 """What `carme doctor` looks at: one function a thing, each giving what it found and what to do.
 
 `place` (settings, data folder, database, key), `people` (directory, clock, time zone), `work` (scheduler,
-collector, launcher, runtime, apps), `accounts` (their source, the warehouse), `telemetry`, `doors` (the
+collector, launcher, runtime, apps), `accounts` (their source, the warehouse, projects), `telemetry`, `doors` (the
 console's and the apps' addresses).
 """
 
 from __future__ import annotations
 
-from app.cli.checks.accounts import check_accounts, check_accounts_source
+from app.cli.checks.accounts import check_accounts, check_accounts_source, check_projects
 from app.cli.checks.doors import check_apps_address, check_console
 from app.cli.checks.finding import Finding, checked
 from app.cli.checks.people import check_clock, check_directory, check_zone
@@ -32,6 +32,7 @@ CHECKS = (
     ("collector", check_collector),
     ("accounts' source", check_accounts_source),
     ("accounts", check_accounts),
+    ("projects", check_projects),
     ("telemetry", check_telemetry),
     ("launcher", check_launcher),
     ("as-user program", check_as_user),

@@ -6,6 +6,7 @@ import time
 
 from app.cli.checks.finding import Outcome, bad, doubtful, good
 from backend.accounting.dbd import DatabaseAway, DatabaseRefuses, NotSlurmdbd, Reader, SourceError
+from backend.accounting.projects import ProjectBook, ProjectsUnusable
 from backend.accounting.sync import warehouse_folder
 from backend.accounting.warehouse import Warehouse, WarehouseUnusable
 from config import Settings
@@ -82,3 +83,14 @@ def check_accounts(settings: Settings) -> Outcome:
     if problems:
         return doubtful("; ".join([*told, *problems]), "See accounts' source above; `carme sync` says more.")
     return good("; ".join(told))
+
+
+def check_projects(settings: Settings) -> Outcome:
+    """The file of projects, where one is named."""
+    if settings.accounting.projects_file is None:
+        return good("none are set up (accounting.projects_file)")
+    try:
+        projects = ProjectBook(settings.accounting.projects_file).current()
+    except ProjectsUnusable as error:
+        return bad(str(error), "Correct the file; a console that runs keeps the projects of before meanwhile.")
+    return good(f"{len(projects.listed)} projects in {settings.accounting.projects_file}")

@@ -20,7 +20,7 @@ export function shell(app, content) {
       nav(app),
       app.ui.nav ? h("div", {class: "scrim nav-scrim", key: "scrim", onclick: () => { app.ui.nav = false; app.render() }}) : null,
       h("main", {id: "content", tabindex: "-1", class: `page page-${app.route.page}`, key: "main"},
-        lost(app), stale(app), parted(app), toldBanner(app), h("div", {class: "page-body", key: app.route.page}, content.body))),
+        lost(app), stale(app), parted(app), misread(app), toldBanner(app), h("div", {class: "page-body", key: app.route.page}, content.body))),
     content.over || null,
     app.ui.dialog ? dialog(app, app.ui.dialog(app)) : null,
     // A landmark, for who walks by them; what is said is read out by the line below.
@@ -97,6 +97,12 @@ function parted(app) {
   return h("div", {class: "banner bad", role: "status", key: "parted"}, icon("warn"),
     h("span", {}, `The console’s usage of ${first.cluster} in ${first.month} differs from Slurm’s own without a reason${found.length > 1 ? `, and ${found.length - 1} more` : ""}. `,
       go(app, `/truth?cluster=${encodeURIComponent(first.cluster)}&month=${first.month}`, {}, "See what differs")))
+}
+
+/** For operators: the file of projects went bad while the console runs. */
+function misread(app) {
+  const words = app.topic("truth")?.projects
+  return words ? h("div", {class: "banner wait", role: "status", key: "misread"}, icon("warn"), h("span", {}, `The projects stay as they were, for their file can’t be used: ${words}`)) : null
 }
 
 function nav(app) {

@@ -31,6 +31,7 @@ function fresh(app) {
 export function enter(app) {
   const own = state(app)
   own.generation = app.topic("usage")?.generation ?? -1
+  own.projects = app.topic("usage")?.projects
   addEventListener("resize", own.resized)
   ask(app)
   look(app, own)
@@ -50,10 +51,11 @@ export function leave(app) {
 export function arrived(app, topic) {
   if (topic !== "usage") return
   const own = state(app)
-  const {generation} = app.topic("usage")
-  if (own.generation === generation) return
+  const {generation, projects} = app.topic("usage")
+  if (own.generation === generation && own.projects === projects) return
   const first = own.generation < 0
   own.generation = generation
+  own.projects = projects
   if (!first || !own.asked) {
     ask(app, true)
     look(app, own, true)

@@ -209,6 +209,7 @@ class Reports:
         if draft.chart not in CHARTS:
             raise ReportRefused("chart", "There is no such chart.")
         question = read_saved(draft.question, self.settings.instance.time_zone)
+        self.usage.check(resolve(question, self.clock()))
         return {
             "name": name,
             "question": question,

@@ -97,8 +97,8 @@ class Drill:
         )
         plain = {name: value for name, value in self.cell.items() if name != "gpu_type"}
         typed = {name: value for name, value in self.cell.items() if name == "gpu_type"}
-        conditions = [window, self.rows.of_detail(), cell_condition(plain, of_jobs)]
-        after = [self.rows.of_types(), cell_condition(typed, of_atoms)]
+        conditions = [window, self.rows.of_detail(), cell_condition(plain, self.rows.tree, of_jobs)]
+        after = [self.rows.of_types(), cell_condition(typed, self.rows.tree, of_atoms)]
         cuts = [(piece.from_s, piece.to_s)]
         if self.rates is not None and self.priced:
             cuts = [(each.from_s, each.to_s) for each in self.rates.pieces]
@@ -138,7 +138,8 @@ class Drill:
         # Of GPUs of several types only hours are split: as a job it is one of the mix.
         typed = {name: value for name, value in self.cell.items() if name == "gpu_type"}
         some = (
-            f"({rows}) AND {self.rows.of_types(of_jobs).text} AND {cell_condition(typed, of_jobs).text} "
+            f"({rows}) AND {self.rows.of_types(of_jobs).text} "
+            f"AND {cell_condition(typed, self.rows.tree, of_jobs).text} "
             "AND (attempt > 1 OR NOT last_attempt OR het_job_id IS NOT NULL)"
         )
         many = f"""

@@ -4,27 +4,37 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
+from backend.accounting.projects import Declared, ProjectBook, Projects
 from backend.accounting.usage.cache import Cache
 from backend.accounting.usage.drill import ORDERS, Cell, Drill, JobRows, narrow
 from backend.accounting.usage.figures import capacity, lookup, notes
 from backend.accounting.usage.figures.atoms import quoted
 from backend.accounting.usage.figures.capacity import Shares
-from backend.accounting.usage.figures.filters import AccountTree
+from backend.accounting.usage.figures.filters import AccountTree, put_projects
 from backend.accounting.usage.figures.formulas import FORMULAS, OVERLAPPING, QUANTILES, SHARES
 from backend.accounting.usage.figures.groups import Rows, make_groups
 from backend.accounting.usage.figures.plan import Plan, check, plan
 from backend.accounting.usage.money import costs
 from backend.accounting.usage.money.prices import NoPrices, Prices
 from backend.accounting.usage.source import Source, first_row
-from backend.accounting.usage.terms.catalogue import CATALOGUE, JOB_SIZES, TIME, XDMOD_METHODS, Catalogue
+from backend.accounting.usage.terms.catalogue import (
+    CATALOGUE,
+    JOB_SIZES,
+    NO_PROJECTS,
+    PROJECT,
+    TIME,
+    Catalogue,
+    methods,
+)
 from backend.accounting.usage.terms.question import Answer, BadQuestion, Question, Scope
 from backend.accounting.warehouse import WarehouseState
 
@@ -39,35 +49,52 @@ class Usage:
     """
 
     def __init__(
-        self, warehouse: Source, zone: str, cache_bytes: int = 64 * 2**20, prices: Prices | None = None
+        self,
+        warehouse: Source,
+        zone: str,
+        cache_bytes: int = 64 * 2**20,
+        prices: Prices | None = None,
+        projects: Declared | None = None,
     ) -> None:
-        """`zone`: the site's, for those who ask without one of their own. `prices`: none, nothing has a cost."""
+        """`zone`: the site's, for those who ask without one of their own. `prices`: none, nothing has a cost.
+        `projects`: none, nothing can be asked by project."""
         self.warehouse = warehouse
         self.zone = zone
         self.prices: Prices = prices or NoPrices()
-        self._answers: Cache[tuple[Question, Scope, int], Answer] = Cache(cache_bytes)
-        self._trees: Cache[str, AccountTree] = Cache(2**20)
+        self.projects: Declared = projects or ProjectBook()
+        self._answers: Cache[tuple[Question, Scope, int, int], Answer] = Cache(cache_bytes)
+        self._trees: Cache[int, AccountTree] = Cache(2**20)
 
     def catalogue(self) -> Catalogue:
-        return CATALOGUE
+        """What can be asked here."""
+        return CATALOGUE if self.projects.current().listed else CATALOGUE.without(PROJECT)
+
+    def check(self, question: Question) -> Question:
+        """The question as it is asked here, each metric and dimension once."""
+        return _possible(check(question), self.projects.current())
 
     def ask(self, question: Question, scope: Scope) -> Answer:
         """The answer, from memory when the same was asked of the same accounts."""
-        question = check(question)
+        return self._ask(question, scope, self.projects.current())
+
+    def _ask(self, question: Question, scope: Scope, projects: Projects) -> Answer:
+        question = _possible(check(question), projects)
         self.warehouse.refresh()
         generation = self.warehouse.generation
+        of_projects = projects.version if question.about(PROJECT) else 0
         if costs.COST in question.metrics:
             prices = self.prices.current()
+            ask = partial(self._ask, projects=projects)
             return self._answers.get(
                 generation,
-                (question, scope, prices.version),
-                lambda: costs.answer(self.ask, question, scope, prices, self.warehouse.cursor),
+                (question, scope, prices.version, of_projects),
+                lambda: costs.answer(ask, question, scope, prices, self.warehouse.cursor),
                 lambda answer: answer.table.nbytes,
             )
         return self._answers.get(
             generation,
-            (question, scope, 0),
-            lambda: self._answer(question, scope, generation),
+            (question, scope, 0, of_projects),
+            lambda: self._answer(question, scope, projects, generation),
             lambda answer: answer.table.nbytes,
         )
 
@@ -109,27 +136,35 @@ class Usage:
     def _behind(
         self, question: Question, scope: Scope, cell: Cell, order: str
     ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Drill]]:
-        question = check(question)
+        projects = self.projects.current()
+        question = _possible(check(question), projects)
         if order and order.removeprefix("-") not in {*ORDERS, *question.metrics}:
             raise BadQuestion("order", f"Order jobs by one of the metrics, or by one of {', '.join(ORDERS)}.")
         narrowed = narrow(question, cell)
         names = {name: None if value is None else str(value) for name, value in cell.items() if name not in TIME}
         rates = None
         if costs.COST in question.metrics:
-            rates = costs.rates_of(self.ask, narrowed, scope, self.prices.current())
+            ask = partial(self._ask, projects=projects)
+            rates = costs.rates_of(ask, narrowed, scope, self.prices.current())
         self.warehouse.refresh()
         generation = self.warehouse.generation
         with self.warehouse.cursor() as con:
-            yield con, Drill(narrowed, names, Rows(scope, question.where, self._tree(con, generation)), rates)
+            tree = self._tree(con, generation, projects)
+            yield con, Drill(narrowed, names, Rows(scope, question.where, tree), rates)
 
     def values(self, dimension: str, scope: Scope, prefix: str = "", limit: int = 50) -> list[str]:
         """What a dimension's filter can be, of jobs in the scope: those that begin so (in any case), by name."""
         if CATALOGUE.dimension(dimension, "dimension").kind == "time":
             raise BadQuestion("dimension", f"{dimension} has no list of values: choose a window.")
+        projects = self.projects.current()
+        if dimension == PROJECT and not projects.listed:
+            raise BadQuestion("dimension", NO_PROJECTS)
         self.warehouse.refresh()
         generation = self.warehouse.generation
         with self.warehouse.cursor() as con:
-            rows = Rows(scope, (), self._tree(con, generation))
+            rows = Rows(scope, (), self._tree(con, generation, projects))
+            if dimension == PROJECT:
+                put_projects(con, rows.tree)
             return lookup.values(con, rows, dimension, prefix, limit, rolled_up=self.warehouse.rollup_zone is not None)
 
     def capacity(
@@ -157,22 +192,23 @@ class Usage:
         with self.warehouse.cursor() as con:
             return capacity.series(con, stretch, tres, clusters)
 
-    def _answer(self, question: Question, scope: Scope, generation: int) -> Answer:
+    def _answer(self, question: Question, scope: Scope, projects: Projects, generation: int) -> Answer:
         began = time.perf_counter()
         with self._as_one() as (con, state, rollup_zone):
             made = plan(question, scope, rollup_zone, notes.oldest_s(state))
-            rows = Rows(scope, question.where, self._tree(con, generation))
+            rows = Rows(scope, question.where, self._tree(con, generation, projects))
+            if PROJECT in question.by:
+                put_projects(con, rows.tree)
             shares = capacity.shares(con, made, state)
             raws = make_groups(con, made, rows)
             table = _table(con, made, shares)
-            totals = self._totals(con, made, scope, raws, shares)
+            totals = self._totals(con, made, partial(self._ask, scope=scope, projects=projects), raws, shares)
             said = notes.of(con, made, rows, state, totals=totals, shares=shares)
-        xdmod = XDMOD_METHODS if question.definitions == "xdmod" else {}
         return Answer(
             question=question,
             table=table if question.by else _one_row(totals, question.metrics, table.schema),
             totals=totals,
-            methods={name: xdmod.get(name, CATALOGUE.metric(name).method) for name in question.metrics},
+            methods=methods(question),
             notes=said,
             as_of_s=notes.as_of_s(state),
             generation=generation,
@@ -192,7 +228,12 @@ class Usage:
                     return
 
     def _totals(
-        self, con: duckdb.DuckDBPyConnection, made: Plan, scope: Scope, raws: tuple[str, ...], shares: Shares
+        self,
+        con: duckdb.DuckDBPyConnection,
+        made: Plan,
+        ask: Callable[[Question], Answer],
+        raws: tuple[str, ...],
+        shares: Shares,
     ) -> dict[str, Number]:
         sums = dict(zip(raws, _sums(con, raws), strict=True))
         totals: dict[str, Number] = {}
@@ -204,7 +245,7 @@ class Usage:
         )
         if apart:
             alone = replace(made.question, metrics=tuple(apart), by=(), order="", limit=None)
-            totals |= self.ask(alone, scope).totals
+            totals |= ask(alone).totals
         for name in made.question.metrics:
             if name in totals:
                 continue
@@ -219,8 +260,18 @@ class Usage:
                 totals[name] = None
         return totals
 
-    def _tree(self, con: duckdb.DuckDBPyConnection, generation: int) -> AccountTree:
-        return self._trees.get(generation, "tree", lambda: AccountTree.read(con), lambda _tree: 0)
+    def _tree(self, con: duckdb.DuckDBPyConnection, generation: int, projects: Projects) -> AccountTree:
+        def read() -> AccountTree:
+            return AccountTree.read(con, projects, self.warehouse.state.clusters)
+
+        return self._trees.get(generation, projects.version, read, lambda _tree: 0)
+
+
+def _possible(question: Question, projects: Projects) -> Question:
+    """The question; raises BadQuestion where it is about projects and there are none."""
+    if not projects.listed and question.about(PROJECT):
+        raise BadQuestion("by" if PROJECT in question.by else "where", NO_PROJECTS)
+    return question
 
 
 def _sums(con: duckdb.DuckDBPyConnection, raws: Iterable[str]) -> list[int | None]:

@@ -41,7 +41,8 @@ def _job_size() -> str:
     return f"CASE WHEN nodes IS NULL THEN '0' {whens} ELSE '{JOB_SIZES[-1]}' END"
 
 
-# Of a row of `jobs`. A dimension is null where a job has none; "exit" while it has not ended.
+# Of a row of `jobs`. A dimension is null where a job has none; "exit" while it has not ended. The project is of a row
+# of the roll-up too (see `filters.put_projects`).
 DIMENSIONS = {
     "cluster": "cluster",
     "user": '"user"',
@@ -56,7 +57,9 @@ DIMENSIONS = {
     "app": "app",
     "exit": "CASE WHEN end_s IS NOT NULL THEN concat(coalesce(exit_status, 0), ':', coalesce(exit_signal, 0)) END",
     "wckey": "wckey",
+    "project": "(SELECT of_name FROM project_of WHERE of_cluster = cluster AND of_account = account)",
 }
+WORKED_OUT = frozenset({"project"})  # of other dimensions, anew with each question: the roll-up does not hold it
 
 _RAN = "greatest(0, least(b.stop_s, p.to_s) - greatest(b.begin_s, p.from_s))"
 _CUT = "greatest(0, least(b.cut_to_s, p.to_s) - greatest(b.cut_from_s, p.from_s))"

@@ -96,7 +96,7 @@ def _add(parts: list[str], values: dict[str, Any], part: Sql) -> None:
 
 def _from_rollup(plan: Plan, rows: Rows, raws: tuple[str, ...]) -> Sql:
     condition = rows.of(of_atoms)
-    names = "".join(f", {quoted(name)}" for name in plan.names)
+    names = "".join(f", {of_atoms(name)} AS {quoted(name)}" for name in plan.names)
     values: dict[str, Any] = {"level": plan.level, "first_day_s": plan.days[0].day_s, "last_day_s": plan.days[-1].day_s}
     if len(plan.buckets) == 1:
         source, bucket = "usage_day", "0"

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import duckdb
 
-from backend.accounting.usage.figures.atoms import quoted
 from backend.accounting.usage.figures.filters import of_atoms, of_jobs
 from backend.accounting.usage.figures.groups import Rows
-from backend.accounting.usage.figures.rollup import LEVELS
+from backend.accounting.usage.figures.rollup import level_of
 
 
 def values(
@@ -16,13 +15,13 @@ def values(
 ) -> list[str]:
     """The values of a dimension that begin with `prefix` in any case, of jobs in the scope."""
     needed = {dimension} if rows.scope.everything else {dimension, "user", "uid", "account"}
-    level = next(level for level, known in LEVELS.items() if needed <= set(known))
+    level = level_of(needed)
     rolled, detail = rows.of(of_atoms), rows.of(of_jobs)
     relation = "open_jobs" if rolled_up else "jobs"
     parts = [f"SELECT {of_jobs(dimension)} AS value FROM {relation} WHERE {detail.text}"]
     given = {**detail.values, "prefix": prefix, "limit": limit}
     if rolled_up:
-        parts.append(f"SELECT {quoted(dimension)} AS value FROM usage_day WHERE level = $level AND {rolled.text}")
+        parts.append(f"SELECT {of_atoms(dimension)} AS value FROM usage_day WHERE level = $level AND {rolled.text}")
         given |= {**rolled.values, "level": level}
     found = con.execute(
         f"SELECT DISTINCT value FROM ({' UNION ALL '.join(parts)}) WHERE value <> '' "

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from backend.accounting.usage.figures.atoms import DIMENSIONS
 from backend.accounting.usage.figures.formulas import QUANTILES
-from backend.accounting.usage.figures.rollup import LEVELS
+from backend.accounting.usage.figures.rollup import level_of
 from backend.accounting.usage.terms.catalogue import CATALOGUE, TIME
 from backend.accounting.usage.terms.question import BadQuestion, Question, Scope
 from backend.accounting.usage.terms.zones import stretches, zone_of
@@ -134,7 +134,7 @@ def _level(question: Question, scope: Scope, names: tuple[str, ...]) -> str | No
     needed = {*names, *(name for name, _ in question.where)}
     if not scope.everything:
         needed |= {"user", "uid", "account"}
-    return next(level for level, known in LEVELS.items() if needed <= set(known))
+    return level_of(needed)
 
 
 def _cut(buckets: tuple[Bucket, ...], zone: str) -> tuple[tuple[Day, ...], tuple[Piece, ...]]:

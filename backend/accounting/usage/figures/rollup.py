@@ -8,21 +8,23 @@ levels it doesn't need.
 # ruff: noqa: S608 - the text is put together from the words in this package only; what was asked goes as parameters
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 import duckdb
 import pyarrow as pa
 
-from backend.accounting.usage.figures.atoms import DIMENSIONS, atoms, pieces_sql, quoted
+from backend.accounting.usage.figures.atoms import DIMENSIONS, WORKED_OUT, atoms, pieces_sql, quoted
 from backend.accounting.usage.terms.zones import stretches, zone_of
 
 # Rises with every change of what the roll-up holds: the warehouse then makes it anew.
 ROLLUP_VERSION = 1
 
+HELD = tuple(name for name in DIMENSIONS if name not in WORKED_OUT)
 LEVELS: dict[str, tuple[str, ...]] = {
     "account": ("cluster", "account"),
     "user": ("cluster", "account", "user", "uid"),
-    "full": tuple(DIMENSIONS),
+    "full": HELD,
 }
 # attempts_on, jobs_on: there on that day; attempts_new, jobs_new: there first on that day. Jobs: only those of one
 # attempt and one component, the others are counted from the detail.
@@ -34,9 +36,17 @@ SUMS = (
 
 SCHEMA = pa.schema(
     [("level", pa.string()), ("day_s", pa.int64())]  # day_s: the first second of the day in the warehouse's zone
-    + [(name, pa.int64() if name == "uid" else pa.string()) for name in DIMENSIONS]
+    + [(name, pa.int64() if name == "uid" else pa.string()) for name in HELD]
     + [(name, pa.int64()) for name in SUMS]
 )
+
+
+def level_of(dimensions: Iterable[str]) -> str:
+    """The smallest level that knows them all."""
+    needed = set(dimensions)
+    if "project" in needed:
+        needed = (needed - WORKED_OUT) | {"cluster", "account"}
+    return next(level for level, known in LEVELS.items() if needed <= set(known))
 
 
 def roll_up(con: duckdb.DuckDBPyConnection, zone: str, since_s: int, until_s: int, part: str = "") -> pa.Table:

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from backend.accounting.usage.figures.atoms import Sql, quoted
 from backend.accounting.usage.money.prices import PRICED, PriceList, Segment, rates
-from backend.accounting.usage.terms.catalogue import CATALOGUE
+from backend.accounting.usage.terms.catalogue import methods
 from backend.accounting.usage.terms.question import Answer, Question, Scope
 from backend.accounting.usage.terms.zones import zone_of
 
@@ -67,7 +67,7 @@ def answer(ask: Ask, question: Question, scope: Scope, prices: PriceList, cursor
         question=question,
         table=table.select([*question.by, *question.metrics]),
         totals={name: total_cost if name == COST else base.totals[name] for name in question.metrics},
-        methods={**{name: base.methods[name] for name in others}, COST: CATALOGUE.metric(COST).method},
+        methods=methods(question),
         notes=(*base.notes, *_notes(question, prices)),
         as_of_s=base.as_of_s,
         generation=base.generation,

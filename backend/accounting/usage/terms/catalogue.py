@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from backend.accounting.usage.terms.question import BadQuestion
+from backend.accounting.usage.terms.question import BadQuestion, Question
 
 Unit = Literal["h", "GB·h", "kWh", "s", "%", "count", "money"]
 Kind = Literal["time", "name", "account", "size"]
@@ -39,10 +39,11 @@ class Catalogue:
                 return metric
         raise BadQuestion("metrics", f"There is no metric {name!r}. Metrics: {_names(self.metrics)}.")
 
+    def without(self, dimension: str) -> Catalogue:
+        return Catalogue(self.metrics, tuple(each for each in self.dimensions if each.name != dimension))
+
     def dimension(self, name: str, part: str = "by") -> Dimension:
         """Raises BadQuestion (about `part` of the question) when there is none of that name."""
-        if name == "project":
-            raise BadQuestion(part, "Projects are not set up here.")
         for dimension in self.dimensions:
             if dimension.name == name:
                 return dimension
@@ -124,6 +125,16 @@ XDMOD_METHODS = {
     "wait_p90_s": f"90th percentile of start less submission, by the time of start. {_XDMOD}",
 }
 
+PROJECT = "project"
+PROJECT_METHOD = (
+    "A project has the jobs of its accounts and of all below them that are in no other project, as the site's list of "
+    "projects says today, whatever it said when they ran."
+)
+NO_PROJECTS = (
+    "Projects are not set up here. Who runs the console names a file of them as accounting.projects_file in its "
+    "settings (docs/usage.md)."
+)
+
 TIME = ("hour", "day", "week", "month", "quarter", "year")
 
 DIMENSIONS = (
@@ -136,6 +147,7 @@ DIMENSIONS = (
     Dimension("cluster", "Cluster", "name"),
     Dimension("user", "User", "name"),
     Dimension("account", "Account", "account"),
+    Dimension(PROJECT, "Project", "name"),
     Dimension("partition", "Partition", "name"),
     Dimension("qos", "QOS", "name"),
     Dimension("state", "State", "name"),
@@ -151,3 +163,10 @@ DIMENSIONS = (
 JOB_SIZES = ("0", "1", "2", "3-4", "5-8", "9-16", "17-32", "33-64", "65-128", "129-256", "257-512", "513+")
 
 CATALOGUE = Catalogue(METRICS, DIMENSIONS)
+
+
+def methods(question: Question) -> dict[str, str]:
+    """The method note of each metric that is asked for."""
+    made = XDMOD_METHODS if question.definitions == "xdmod" else {}
+    of_projects = f" {PROJECT_METHOD}" if question.about(PROJECT) else ""
+    return {name: made.get(name, CATALOGUE.metric(name).method) + of_projects for name in question.metrics}

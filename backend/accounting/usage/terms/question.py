@@ -46,6 +46,10 @@ class Question:
     order: str = ""  # a metric or dimension, "-" before it for descending; "": by the dimensions
     limit: int | None = None  # rows; the rest is left out, not summed
 
+    def about(self, dimension: str) -> bool:
+        """Whether it splits or filters by the dimension."""
+        return dimension in self.by or any(name == dimension for name, _ in self.where)
+
 
 @dataclass(frozen=True)
 class Answer:
