@@ -14,7 +14,6 @@ from backend.services import Services
 from backend.store.models import IdleNotice
 from backend.telemetry import IDLE_GPU_PERCENT, TelemetryUnusable
 from backend.waste import (
-    DIMENSIONS,
     FIRST,
     LEAST_MINUTES,
     MOST_MINUTES,
@@ -30,7 +29,13 @@ from pages.parts.desk import Action, Desk, Refused, number, text
 from pages.parts.topics import Message, Topic
 
 MINUTES = 30  # what the page begins with
-TITLES = {"user": "Person", "account": "Account", "partition": "Partition", "gpu_type": "GPU model"}
+TITLES = {
+    "user": "Person",
+    "account": "Account",
+    "project": "Project",
+    "partition": "Partition",
+    "gpu_type": "GPU model",
+}
 
 
 def build(services: Services, viewer: Viewer) -> Any:
@@ -57,8 +62,8 @@ def told(services: Services, viewer: Viewer | None) -> Message:
 def look(services: Services, viewer: Viewer, name: str) -> Message:
     """The figures of one window. Raises Refused."""
     since_s, until_s = _window(services, name)
+    waste = _waste(services)
     try:
-        waste = Waste(services.warehouse, services.telemetry)
         found = waste.figures(scope_of(viewer), since_s, until_s, int(time.time()))
     except WarehouseUnusable as error:
         raise Refused(f"The accounts can't be read: {error}") from error
@@ -71,7 +76,7 @@ def look(services: Services, viewer: Viewer, name: str) -> Message:
         "everybody": policy.allowed(viewer, "jobs.all"),
         "accounts": sorted(viewer.coordinates),
         "idle_percent": IDLE_GPU_PERCENT,
-        **_figures(found),
+        **_figures(found, waste.dimensions),
         "clusters": [
             {"name": cluster, "synced_s": each.synced_s}
             for cluster, each in sorted(services.warehouse.state.clusters.items())
@@ -90,7 +95,11 @@ def _window(services: Services, name: str) -> tuple[int, int]:
         raise Refused("There is no such window.") from None
 
 
-def _figures(found: Figures) -> Message:
+def _waste(services: Services) -> Waste:
+    return Waste(services.warehouse, services.telemetry, services.projects)
+
+
+def _figures(found: Figures, dimensions: tuple[str, ...]) -> Message:
     return {
         "total": asdict(found.total),
         "away": found.away,
@@ -101,18 +110,18 @@ def _figures(found: Figures) -> Message:
                 "more": found.more[name],
                 "rows": [{"name": group.name or "", **asdict(group.hours)} for group in found.groups[name]],
             }
-            for name in DIMENSIONS
+            for name in dimensions
         ],
     }
 
 
 def jobs_of(services: Services, viewer: Viewer, name: str, by: str, value: str) -> Message:
     """The jobs behind one row. Raises Refused."""
-    if by not in DIMENSIONS:
+    waste = _waste(services)
+    if by not in waste.dimensions:
         raise Refused("That request is not one the page makes.")
     since_s, until_s = _window(services, name)
     try:
-        waste = Waste(services.warehouse, services.telemetry)
         found = waste.jobs(scope_of(viewer), since_s, until_s, int(time.time()), by=by, name=value)
     except WarehouseUnusable as error:
         raise Refused(f"The accounts can't be read: {error}") from error

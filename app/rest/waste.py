@@ -50,7 +50,7 @@ class WasteFigures(RestHandler):
         name = self.text("window", FIRST, tuple(WINDOWS))
         now_s = time.time()
         since_s, until_s = window_of(name, self.services.settings.instance.time_zone, now_s)
-        waste = Waste(self.services.warehouse, self.services.telemetry)
+        waste = Waste(self.services.warehouse, self.services.telemetry, self.services.projects)
         found = waste.figures(scope_of(self.viewer), since_s, until_s, int(now_s))
         answer: dict[str, Any] = plain({"window": name, **asdict(found)})
         return answer

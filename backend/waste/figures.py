@@ -9,19 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from backend.accounting.usage import Scope, jobs_in_scope
+from backend.accounting.projects import Declared, ProjectBook
+from backend.accounting.usage import PROJECT, AccountTree, Scope, jobs_in_scope, put_projects
+from backend.accounting.usage.figures.filters import of_jobs
 from backend.accounting.warehouse import Warehouse
 from backend.telemetry import FOOTPRINTS, Telemetry, TelemetryUnusable
 
 DIMENSIONS: dict[str, str] = {
     "user": '"user"',
     "account": "account",
+    PROJECT: "project",
     "partition": "partition",
     "gpu_type": "gpu_type",
 }
@@ -55,7 +58,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Figures:
-    """`groups` by dimension, the most idle first; `more`: how many groups were left out of it."""
+    """`groups` by dimension, the most idle first; `more`: how many groups were left out of it. Without projects there
+    are none by project."""
 
     since_s: int
     until_s: int
@@ -84,16 +88,22 @@ class Waste:
 
     warehouse: Warehouse
     telemetry: Telemetry
+    projects: Declared = field(default_factory=ProjectBook)
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """By what there are figures: by project only where projects are set up."""
+        return tuple(name for name in DIMENSIONS if name != PROJECT or self.projects.current().listed)
 
     def figures(self, scope: Scope, since_s: int, until_s: int, now_s: int) -> Figures:
         """Of the jobs in the scope that ended in [since, until), and of running ones where it reaches until now."""
         with self._joined(scope, since_s, until_s, now_s) as (con, away):
             total = _hours(con.execute(f"SELECT {_SUMS} FROM held").fetchone())
-            groups: dict[str, tuple[Group, ...]] = {}
-            more: dict[str, int] = {}
-            for name, column in DIMENSIONS.items():
+            groups: dict[str, tuple[Group, ...]] = dict.fromkeys(DIMENSIONS, ())
+            more = dict.fromkeys(DIMENSIONS, 0)
+            for name in self.dimensions:
                 rows = con.execute(
-                    f"SELECT {column} AS name, {_SUMS} FROM held GROUP BY 1 "
+                    f"SELECT {DIMENSIONS[name]} AS name, {_SUMS} FROM held GROUP BY 1 "
                     "ORDER BY sum(idle_s) DESC, sum(held_s) DESC, 1"
                 ).fetchall()
                 groups[name] = tuple(Group(row[0] or None, _hours(row[1:])) for row in rows[:MOST_ROWS])
@@ -102,8 +112,8 @@ class Waste:
 
     def jobs(self, scope: Scope, since_s: int, until_s: int, now_s: int, *, by: str, name: str | None) -> pa.Table:
         """The jobs behind one row, the most idle first, at most MOST_JOBS of them. Raises BadWaste."""
-        if by not in DIMENSIONS:
-            raise BadWaste(f"by: one of {', '.join(DIMENSIONS)} is wanted.")
+        if by not in self.dimensions:
+            raise BadWaste(f"by: one of {', '.join(self.dimensions)} is wanted.")
         with self._joined(scope, since_s, until_s, now_s) as (con, _away):
             return con.sql(
                 'SELECT cluster, job_id, start_s, end_s, "user", account, partition, gpu_type, job_name, state, gpus, '
@@ -123,10 +133,12 @@ class Waste:
         prints, away = self._prints(since_s, until_s)
         with self.warehouse.cursor() as con:
             con.register("prints", prints)
-            scoped = jobs_in_scope(con, scope)
+            tree = AccountTree.read(con, self.projects.current(), self.warehouse.state.clusters)
+            put_projects(con, tree)
+            scoped = jobs_in_scope(scope, tree)
             con.execute(
-                f"CREATE OR REPLACE TEMP TABLE held AS SELECT * FROM ({_JOBS.format(scope=scoped.text)}) "
-                "WHERE held_s > 0",
+                f"CREATE OR REPLACE TEMP TABLE held AS SELECT *, {of_jobs(PROJECT)} AS project "
+                f"FROM ({_JOBS.format(scope=scoped.text)}) WHERE held_s > 0",
                 {"since_s": since_s, "until_s": until_s, "running": until_s >= now_s, **scoped.values},
             )
             yield con, away

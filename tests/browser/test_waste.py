@@ -26,13 +26,15 @@ from tests.unit.verdict_kit import GB, HOUR, gpu_footprint
 from tests.unit.waste_kit import CLUSTER, WasteSite
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
+PROJECT = "<img src=x onerror=document.title=`owned`>"
+PROJECTS = f'[[project]]\nname = "{PROJECT}"\naccounts = ["physics"]\n'
 ME = pwd.getpwuid(os.geteuid())  # the instance's owner, for whom alone it launches
 LOOKS = {"light": {"color_scheme": "light"}, "dark": {"color_scheme": "dark"}, "phone": {"viewport": PHONE}}
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> WasteSite:
-    made = WasteSite(tmp_path_factory.mktemp("waste"), name=HOSTILE)
+    made = WasteSite(tmp_path_factory.mktemp("waste"), name=HOSTILE, projects=PROJECTS)
     made.world.publish(
         nodes=[gpu_node("a1"), gpu_node("a2")],
         partitions=[partition("gpu", ["a1", "a2"], default=True, max_time_s=86400)],
@@ -45,7 +47,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> WasteSite:
 @pytest.fixture(scope="module")
 def house(site: WasteSite) -> Iterator[House]:
     folder: Path = site.services.settings.instance.data_dir
-    with running(folder, PAGES, site.telemetry) as up:
+    with running(folder, PAGES, site.telemetry, accounting__projects_file=str(folder / "projects.toml")) as up:
         up.services.snapshots.refresh()
         yield up
 
@@ -71,6 +73,23 @@ def test_the_desk_is_readable_in_every_look(browser: Browser, house: House, look
         assert bar.evaluate("cell => getComputedStyle(cell, '::before').content") == "none"
     page.goto(house.url + "/waste?row=ada")
     expect(page.get_by_role("dialog").get_by_text("4.0 h idle (67 %)")).to_be_visible()
+    sound(page)
+    assert complaints == []
+    context.close()
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_hours_are_by_project_where_the_site_has_any(browser: Browser, house: House, look: str) -> None:
+    context = browser.new_context(**LOOKS[look])
+    enter(context, house, house.person(f"planner{look}", roles=("operator",)))
+    page, complaints = visit(context, house, "/waste")
+    page.get_by_role("button", name="Projects", exact=True).click()
+    expect(page.get_by_text("the projects that the site’s list puts them in today")).to_be_visible()
+    expect(page.get_by_role("button", name=PROJECT)).to_be_visible()
+    sound(page)
+    page.get_by_role("button", name="no project").click()
+    expect(page.get_by_role("dialog", name="Jobs of no project")).to_be_visible()
+    expect(page.get_by_role("dialog").get_by_text("bob · biology").first).to_be_visible()
     sound(page)
     assert complaints == []
     context.close()

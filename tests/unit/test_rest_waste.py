@@ -88,6 +88,17 @@ async def test_an_operator_is_told_of_all_and_a_user_of_their_own(house: House, 
     await asked(house, bob, "/waste?window=year", 400)
 
 
+async def test_by_project_a_user_sees_their_own_and_without_projects_nobody_anything(
+    house: House, bob: Person, tmp_path: Path
+) -> None:
+    assert (await asked(house, bob, "/waste"))["groups"]["project"] == []
+    made = WasteSite(tmp_path, projects='[[project]]\nname = "life"\naccounts = ["biology"]\n')
+    file = str(tmp_path / "projects.toml")
+    with running(tmp_path, telemetry=made.telemetry, accounting__projects_file=file) as up:
+        (row,) = (await asked(up, person(up, "bob"), "/waste"))["groups"]["project"]
+        assert (row["name"], row["hours"]["jobs"]) == ("life", 2)
+
+
 async def test_idle_jobs_are_those_the_asker_may_see(house: House, olga: Person, ada: Person) -> None:
     everything = await asked(house, olga, "/waste/idle?minutes=30")
     assert [job["job_id"] for job in everything["jobs"]] == [11, 12]

@@ -92,6 +92,47 @@ def test_a_coordinator_sees_the_accounts_below_and_no_others(shared: WasteSite) 
     assert {job["user"] for job in idle(shared.services, SUE, 30)["jobs"]} == {"ada"}
 
 
+PROJECTS = """
+[[project]]
+name = "lasers"
+accounts = ["physics"]
+"""
+
+
+@pytest.fixture(scope="module")
+def projects(tmp_path_factory: pytest.TempPathFactory) -> WasteSite:
+    return WasteSite(tmp_path_factory.mktemp("projects"), projects=PROJECTS)
+
+
+def test_hours_by_project_are_those_of_its_accounts(projects: WasteSite) -> None:
+    answer = figures(projects)
+    by_account, by_project = table(answer, "account"), table(answer, "project")
+    assert set(by_project) == {"lasers", ""}
+    for metric in ("allocated", "measured", "idle", "jobs"):
+        assert by_project["lasers"][metric] == by_account["physics"][metric]
+        assert by_project[""][metric] == by_account["biology"][metric]
+    for name, account in (("lasers", "physics"), ("", "biology")):
+        behind = jobs_of(projects.services, OPERATOR, "week", "project", name)["jobs"]
+        assert {job["account"] for job in behind} == {account}
+        assert sum(job["idle"] for job in behind) == pytest.approx(by_project[name]["idle"])
+
+
+def test_by_project_a_coordinator_sees_no_more_than_their_accounts(projects: WasteSite) -> None:
+    assert set(table(figures(projects, SUE), "project")) == {"lasers"}
+    assert jobs_of(projects.services, SUE, "week", "project", "")["jobs"] == []
+
+
+def test_without_projects_there_is_no_table_by_project(shared: WasteSite) -> None:
+    assert "project" not in {each["by"] for each in figures(shared)["tables"]}
+    with pytest.raises(Refused):
+        jobs_of(shared.services, OPERATOR, "week", "project", "")
+    now = int(time.time())
+    waste = Waste(shared.services.warehouse, shared.services.telemetry)
+    assert waste.figures(EVERYTHING, now - 86400, now, now).groups["project"] == ()
+    with pytest.raises(BadWaste):
+        waste.jobs(EVERYTHING, now - 86400, now, now, by="project", name=None)
+
+
 def test_a_scope_without_anything_sees_nothing(shared: WasteSite) -> None:
     waste = Waste(shared.services.warehouse, shared.services.telemetry)
     now = int(time.time())

@@ -56,7 +56,8 @@ def running(number: int, user: str, account: str, hours: float, **columns: Any) 
 
 
 class WasteSite:
-    def __init__(self, folder: Path, more: int = 0, name: str = "train.sh") -> None:
+    def __init__(self, folder: Path, more: int = 0, name: str = "train.sh", projects: str = "") -> None:
+        """`projects`: what their file says."""
         now_s = time.time()
         rows = [
             ended(1, "ada", "physics", 2), ended(2, "bob", "biology", 1, gpus=1), ended(3, "bob", "biology", 1, gpus=0),
@@ -82,7 +83,11 @@ class WasteSite:
             measured(jobs[1] | {"end_s": None}, 40 / 60, **never),
             measured(jobs[2] | {"end_s": None}, 0.0),
         )
-        self.world = World(folder, self.telemetry)
+        environ = {}
+        if projects:
+            (folder / "projects.toml").write_text(projects)
+            environ["CARME_ACCOUNTING__PROJECTS_FILE"] = str(folder / "projects.toml")
+        self.world = World(folder, self.telemetry, environ)
         self.world.publish(
             jobs=jobs,
             accounts=[{"name": "science", "coordinators": ["sue"]}, {"name": "physics", "parent": "science"}],

@@ -12,7 +12,8 @@ const MINUTES = [15, 30, 60, 240]
 const FIRST_MINUTES = 30
 const AGAIN_S = 86400 // the server takes no second notice about a job before
 const FIRST_WINDOW = "week"
-const BY = {user: "People", account: "Accounts", partition: "Partitions", gpu_type: "Models"}
+const BY = {user: "People", account: "Accounts", project: "Projects", partition: "Partitions", gpu_type: "Models"}
+const NOBODY = {gpu_type: "no type", project: "no project"}
 const MAIL = {
   none: ["over", "–", "Console only"], sending: ["wait", "◌", "Mail under way"], sent: ["good", "✓", "Mailed"],
   unsure: ["wait", "?", "Mail perhaps sent"], failed: ["bad", "✕", "Mail failed"],
@@ -158,12 +159,12 @@ const share = (part, whole) => (whole > 0 ? `${Math.min(100, Math.round((100 * p
 
 function hours(app, answer, wanted) {
   const {total} = answer
-  const table = answer.tables.find((each) => each.by === wanted.by)
+  const table = answer.tables.find((each) => each.by === wanted.by) || answer.tables[0]
   return h("section", {class: "block table-block", "aria-labelledby": "waste-hours", key: "hours"},
     h("div", {class: "waste-choice"}, h("h2", {id: "waste-hours"}, "GPU-hours"),
       h("label", {}, h("span", {class: "unseen"}, "Window"), select({id: "waste-window", value: answer.window, options: answer.windows.map(([value, label]) => ({value, label})), onchange: (value) => app.query({window: value === FIRST_WINDOW ? null : value, row: null})})),
-      h("div", {class: "segmented", role: "group", "aria-label": "By"}, Object.entries(BY).map(([name, label]) =>
-        h("button", {type: "button", key: name, "aria-pressed": String(name === wanted.by), onclick: () => app.query({by: name === "user" ? null : name, row: null}, {replace: true})}, label)))),
+      h("div", {class: "segmented", role: "group", "aria-label": "By"}, answer.tables.map(({by: name}) =>
+        h("button", {type: "button", key: name, "aria-pressed": String(name === table.by), onclick: () => app.query({by: name === "user" ? null : name, row: null}, {replace: true})}, BY[name])))),
     answer.away ? notice("wait", "What jobs did with their GPUs can’t be read now: ", answer.away) : null,
     total.jobs ? [
       h("div", {class: "stats waste-stats", key: "stats"},
@@ -176,15 +177,21 @@ function hours(app, answer, wanted) {
           h("tbody", {}, table.rows.map((row) => hoursRow(app, table, row, !!answer.away, Math.max(...table.rows.map((each) => each.allocated))))))),
       h("p", {class: "quiet-text waste-legend", key: "legend"}, [["idle", "idle"], ["busy", "busy"], ["unknown", "not measured"]].map(([kind, label]) => h("span", {key: kind}, h("i", {class: kind, "aria-hidden": "true"}), label))),
       table.more ? h("p", {class: "quiet-text waste-foot", key: "more"}, `${count(table.more)} more with fewer idle hours are not listed.`) : null,
-      h("p", {class: "quiet-text waste-foot", key: "how"}, `Whole jobs with GPUs that ended between ${full(answer.since_s)} and ${full(answer.until_s)}${answer.until_s >= now() - 60 ? ", and those that run, so far" : ""}. Idle: a GPU below ${answer.idle_percent} %. What was not measured is not counted as idle.`),
+      h("p", {class: "quiet-text waste-foot", key: "how"}, `Whole jobs with GPUs that ended between ${full(answer.since_s)} and ${full(answer.until_s)}${answer.until_s >= now() - 60 ? ", and those that run, so far" : ""}. Idle: a GPU below ${answer.idle_percent} %. What was not measured is not counted as idle.${table.by === "project" ? " Accounts are in the projects that the site’s list puts them in today." : ""}`),
     ] : empty("No job had a GPU in that time", "Choose a longer window."))
 }
 
 const figure = (value, label) => h("div", {class: "stat", key: label}, h("span", {class: "stat-value num"}, value), h("span", {class: "stat-label"}, label))
 
+const called = (by, name) => (!name ? NOBODY[by] || "none" : by === "gpu_type" ? models(name) : name)
+
 function hoursRow(app, table, row, away, most) {
-  const name = table.by === "gpu_type" ? (row.name ? models(row.name) : "no type") : row.name || "none"
-  const open = () => app.query({row: row.name})
+  const name = called(table.by, row.name)
+  const open = () => { // also the row of those that have none, whose name is empty
+    const query = new URLSearchParams(app.route.query)
+    query.set("row", row.name)
+    app.go(`/waste?${query}`)
+  }
   const cell = (label, content) => h("td", {"data-label": label, class: "num right", key: label}, content)
   const part = (kind, value) => (value > 0 ? h("i", {class: kind, style: {width: `${(100 * value) / most}%`}}) : null)
   const busy = Math.max(0, row.measured - row.idle)
@@ -198,7 +205,7 @@ function hoursRow(app, table, row, away, most) {
 }
 
 function jobsDrawer(app, own, wanted) {
-  const name = wanted.by === "gpu_type" ? models(wanted.row) : wanted.row || "none"
+  const name = called(wanted.by, wanted.row)
   const found = own.jobs
   return drawer(app, {
     key: "waste-jobs", title: `Jobs of ${name}`, onclose: () => app.query({row: null}),
