@@ -53,6 +53,7 @@ def listed(services: Services, viewer: Viewer) -> Message:
         "may_edit": may_edit,
         "may_price": policy.allowed(viewer, "prices.edit"),
         "accounts": budgets.people.accounts() if may_edit else [],
+        "projects": [[each.name, each.title] for each in services.usage.projects.current().listed] if may_edit else [],
         "metrics": [[name, _unit_title(services, name)] for name in METRICS],
         "priced": bool(services.prices.current().prices),
         "thresholds": list(THRESHOLDS),
@@ -67,9 +68,13 @@ def row(services: Services, made: Burndown) -> Message:
     budget, zone = made.budget, services.budgets.zone
     unit = _unit(services, budget.metric)
     forecast = made.forecast
+    project = services.usage.projects.current().named(budget.project)
     return {
         "id": budget.id,
         "account": budget.account,
+        "project": budget.project,
+        "project_title": project.title if project is not None else budget.project,
+        "project_accounts": list(project.accounts) if project is not None else [],
         "metric": budget.metric,
         "metric_title": METRICS[budget.metric],
         "unit": unit,
@@ -199,6 +204,7 @@ async def save_action(desk: Desk, args: dict[str, Any]) -> Message:
     """A new budget, or (with `id`) one changed."""
     draft = BudgetDraft(
         account=text(args, "account"),
+        project=text(args, "project"),
         metric=text(args, "metric"),
         amount=text(args, "amount"),
         since=text(args, "since"),

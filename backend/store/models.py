@@ -310,11 +310,12 @@ class PriceListState(Base):
 
 
 class Budget(Base):
-    """So much for an account, with all below it, in a period."""
+    """So much for an account, with all below it, or for a project, in a period."""
 
     __tablename__ = "budgets"
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    account: Mapped[str] = mapped_column(NAME, index=True)
+    account: Mapped[str] = mapped_column(NAME, index=True)  # "" of a project's
+    project: Mapped[str] = mapped_column(NAME, default="", server_default="")  # "" of an account's
     metric: Mapped[str] = mapped_column(String(32))  # cost, gpu_hours, cpu_hours, billing_hours
     amount: Mapped[str] = mapped_column(String(32))  # a decimal number, of the currency or in hours
     from_s: Mapped[int] = mapped_column(BigInteger)

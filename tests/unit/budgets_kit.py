@@ -1,6 +1,7 @@
 """Budgets on the small accounts of `usage_rest_kit`, with a clock that tests turn and an inbox.
 
-- `Desk(tmp_path)`: price list, budgets, a watch; cleo coordinates physics, olga is an operator, ada a member.
+- `Desk(tmp_path)`: price list, budgets, a watch; cleo coordinates physics, olga is an operator, ada a member;
+  `desk.projects.declare(P=["physics"])`.
 - `daily(days)`: `physics` uses so many CPU hours a day, ending today.
 """
 
@@ -23,7 +24,7 @@ from backend.store import Database
 from backend.store.models import Audit
 from tests.unit.identity_kit import Clock
 from tests.unit.sessions_kit import association, table
-from tests.unit.usage_kit import at, job
+from tests.unit.usage_kit import Declared, at, job
 
 NOW_S = at("2026-11-20T12:00")
 DAY_S = 86400
@@ -87,7 +88,9 @@ class Desk:
         self.snapshots = SnapshotReader(folder / "snapshot", "tiny")
         self.snapshots.refresh()
         self.prices = PriceBook(self.db, zone, clock=self.clock)
-        self.usage = Usage(Warehouse(folder / "accounting", 256), zone, prices=self.prices)
+        self.projects = Declared()
+        warehouse = Warehouse(folder / "accounting", 256)
+        self.usage = Usage(warehouse, zone, prices=self.prices, projects=self.projects)
         self.budgets = Budgets(self.db, self.usage, AccountPeople(self.snapshots, self.usage), clock=self.clock)
         self.inbox = Inbox()
         self.watch = self.watching()

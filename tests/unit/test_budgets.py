@@ -86,6 +86,85 @@ def test_what_is_wrong_is_named_by_its_field(desk: Desk, changed: dict[str, obje
     assert error.value.part == part
 
 
+# -- of a project --------------------------------------------------------------------------------------------
+
+OF_PROJECT = replace(BUDGET, account="", project="P")
+
+
+@pytest.mark.parametrize(
+    ("accounts", "seers"),
+    [
+        (["physics"], {OLGA, CLEO, ADA, LEO}),
+        (["physics", "lasers"], {OLGA, CLEO, LEO}),
+        (["tiny:lasers"], {OLGA, CLEO, LEO}),
+        (["physics", "biology"], {OLGA}),
+        (["nowhere"], {OLGA}),
+    ],
+)
+def test_a_project_s_budget_is_seen_by_who_would_see_one_of_each_of_its_accounts(
+    desk: Desk, accounts: list[str], seers: set[Viewer]
+) -> None:
+    desk.projects.declare(P=accounts)
+    budget = desk.budgets.save(OLGA, OF_PROJECT)
+    everyone = {OLGA, CLEO, ADA, LEO, BOB, NEVER_SEEN}
+    assert {each for each in everyone if desk.budgets.shown(each)} == seers
+    for each in everyone - seers:
+        with pytest.raises(BudgetNotFound):
+            desk.budgets.get(each, budget.id)
+
+
+@pytest.mark.parametrize("viewer", [CLEO, ADA])
+def test_a_project_s_budget_is_made_by_those_who_run_the_site(desk: Desk, viewer: Viewer) -> None:
+    desk.projects.declare(P=["physics"])
+    with pytest.raises(BudgetRefused, match="Only operators"):
+        desk.budgets.save(viewer, OF_PROJECT)
+
+
+def test_a_project_s_budget_is_used_up_by_its_accounts(tmp_path: Path) -> None:
+    rows = [*daily([3.0], account="lasers"), *daily([5.0, 0.0], account="biology"), *daily([7.0] + [0.0] * 2)]
+    for number, row in enumerate(rows):
+        row["job_id"] = number
+    desk = Desk(tmp_path, rows)
+    desk.projects.declare(P=["physics"], Q=["lasers"])
+    budget = desk.budgets.save(OLGA, OF_PROJECT)
+    assert desk.budgets.burndown(budget).total == 7.0
+    assert desk.budgets.get(OLGA, budget.id) == budget
+    desk.projects.declare(P=["physics", "biology"])  # as the list says now
+    assert desk.budgets.burndown(budget).total == 15.0
+
+
+def test_a_budget_of_a_project_that_there_is_no_more_counts_nothing_and_is_for_operators(desk: Desk) -> None:
+    desk.projects.declare(P=["physics"])
+    budget = desk.budgets.save(OLGA, replace(OF_PROJECT, amount="1"))
+    desk.projects.declare(Q=["physics"])
+    made = desk.budgets.burndown(budget)
+    assert made.total == 0.0 and "no project of this name" in made.why_none
+    assert desk.budgets.shown(OLGA) == [budget] and desk.budgets.shown(CLEO) == []
+    assert desk.watch.look() == 0
+    desk.projects.declare()
+    assert desk.budgets.burndown(budget).total == 0.0
+
+
+@pytest.mark.parametrize("changed", [{"project": "Q"}, {"account": "physics"}])
+def test_a_project_that_is_not_there_or_beside_an_account_is_refused(desk: Desk, changed: dict[str, str]) -> None:
+    desk.projects.declare(P=["physics"])
+    with pytest.raises(BudgetRefused) as error:
+        desk.budgets.save(OLGA, replace(OF_PROJECT, **changed))
+    assert error.value.part == "project"
+
+
+def test_a_threshold_of_a_project_is_told_to_who_coordinates_all_of_its_accounts(desk: Desk) -> None:
+    desk.projects.declare(P=["physics"], Q=["lasers", "biology"])
+    budget = desk.budgets.save(OLGA, OF_PROJECT)
+    assert desk.budgets.coordinators(budget) == {"cleo"}
+    assert desk.budgets.coordinators(desk.budgets.save(OLGA, replace(OF_PROJECT, project="Q"))) == frozenset()
+    assert desk.watch.look() == 2
+    ((to, subject, words),) = desk.inbox.mails
+    assert to == ("cleo@example.org",)
+    assert "of the budget of project P is used" in subject and "The budget of project P has reached" in words
+    assert desk.lines("budget.make")[0] == ("olga", f"project P {budget.id}", "done")
+
+
 # -- burn-down --------------------------------------------------------------------------------------------------
 
 

@@ -102,9 +102,16 @@ const share = (budget) => (100 * budget.used) / budget.total
 const percents = (budget) => `${Math.abs(share(budget)) < 10 ? share(budget).toFixed(1) : Math.floor(share(budget))} %`
 const day = (iso) => new Intl.DateTimeFormat("en-GB", {day: "numeric", month: "short", year: "numeric", timeZone: "UTC"}).format(new Date(`${iso}T00:00:00Z`))
 
+export const whose = (budget) => (budget.project ? `Project ${budget.project_title}` : budget.account)
+
+/** Whose use counts. */
+const scope = (budget) => !budget.project ? `${budget.account} and all accounts below it`
+  : `the project ${budget.project}${budget.project_accounts.length ? ` (${budget.project_accounts.join(", ")} and all accounts below that are in no other project; as the site’s list of projects says today)` : ""}`
+
 /** How it stands, in colour, glyph and word. */
 function standing(budget) {
   if (budget.ended_s) return ["over", "■", "Ended"]
+  if (budget.project && !budget.project_accounts.length) return ["wait", "?", "No such project"]
   if (share(budget) >= 100) return ["bad", "✕", "Used up"]
   if (budget.now_s >= budget.until_s) return ["over", "■", "Over"]
   if (budget.now_s < budget.from_s) return ["over", "◷", "To come"]
@@ -119,21 +126,21 @@ function list(app, own) {
   if (!own.list) return h("section", {class: "block", key: "list"}, skeleton(8))
   if (!own.list.budgets.length) {
     return h("section", {class: "block", key: "list"}, own.list.may_edit
-      ? empty("No budgets yet", "A budget says how much an account, with all below it, may use in a period: in hours or, once prices are set, in money. It is told when parts of it are used; Slurm’s own limits stay as they are.",
+      ? empty("No budgets yet", "A budget says how much an account, with all below it, or a project may use in a period: in hours or, once prices are set, in money. It is told when parts of it are used; Slurm’s own limits stay as they are.",
         h("p", {}, h("button", {type: "button", class: "button primary", onclick: () => budgetForm(app, own.list, null, changed)}, "Make the first one")))
       : empty("No budgets for your accounts", "Those who run the cluster can make budgets for accounts. They are shown to the accounts’ people."))
   }
   return h("section", {class: "block table-block", "aria-label": "Budgets", key: "list"},
     h("div", {class: "table-wrap", tabindex: "0", role: "region", "aria-label": "Table of budgets"},
       h("table", {class: "table stack budgets"},
-        h("thead", {}, h("tr", {}, ["Account", "Period", "Used", "How it stands", "Forecast"].map((name) => h("th", {scope: "col", key: name}, name)))),
+        h("thead", {}, h("tr", {}, ["Of", "Period", "Used", "How it stands", "Forecast"].map((name) => h("th", {scope: "col", key: name}, name)))),
         h("tbody", {}, own.list.budgets.map((budget) => line(app, budget))))))
 }
 
 function line(app, budget) {
   const used = `${amount(budget.used, "")} of ${amount(budget.total, budget.unit)}`
   return h("tr", {key: budget.id},
-    h("th", {scope: "row"}, go(app, `/budgets?budget=${budget.id}`, {class: "report-name"}, budget.account), h("span", {class: "report-words"}, budget.metric_title)),
+    h("th", {scope: "row"}, go(app, `/budgets?budget=${budget.id}`, {class: "report-name"}, whose(budget)), h("span", {class: "report-words"}, budget.metric_title)),
     h("td", {"data-label": "Period"}, `${day(budget.since)} – ${day(budget.until)}`),
     h("td", {"data-label": "Used"}, bar(budget), h("span", {class: "num"}, `${used} (${percents(budget)})`)),
     h("td", {"data-label": "How it stands"}, badge(standing(budget))),
@@ -166,15 +173,15 @@ function opened(app, own, id) {
   const left = budget.total - budget.used
   const figures = [["Used", `${amount(budget.used, budget.unit)}`, percents(budget)], [left < 0 ? "Over" : "Left", amount(Math.abs(left), budget.unit), `of ${amount(budget.total, budget.unit)}`]]
   if (budget.forecast) figures.push(["At the end, forecast", amount(budget.forecast.end[1], budget.unit), `${amount(budget.forecast.end[0], "")} to ${amount(budget.forecast.end[2], budget.unit)}`])
-  const usage = `/usage?${new URLSearchParams({metric: budget.metric, account: budget.account, since: budget.since, until: budget.until, by: "user"})}`
+  const usage = `/usage?${new URLSearchParams({metric: budget.metric, ...(budget.project ? {project: budget.project} : {account: budget.account}), since: budget.since, until: budget.until, by: "user"})}`
   return [
     h("section", {class: "block report-head", "aria-label": "Budget", key: "open-head"},
-      h("div", {class: "report-title"}, h("h2", {}, budget.account, " ", badge(standing(budget))),
+      h("div", {class: "report-title"}, h("h2", {}, whose(budget), " ", badge(standing(budget))),
         h("div", {class: "head-tools"},
           go(app, usage, {class: "button"}, icon("usage"), "Usage behind it"),
           budget.may_edit && !budget.ended_s ? h("button", {type: "button", class: "button", onclick: () => own.list && budgetForm(app, own.list, budget, changed)}, icon("log"), "Change") : null,
           budget.may_edit && !budget.ended_s ? h("button", {type: "button", class: "button danger", onclick: () => endForm(app, budget, changed)}, icon("stop"), "End") : null)),
-      h("p", {class: "sub"}, `${budget.metric_title} of ${budget.account} and all accounts below it, ${day(budget.since)} to ${day(budget.until)} (${budget.zone}). Made by ${budget.created_by}.`, budget.ended_s ? ` Ended ${full(budget.ended_s)} by ${budget.ended_by}.` : ""),
+      h("p", {class: "sub"}, `${budget.metric_title} of ${scope(budget)}, ${day(budget.since)} to ${day(budget.until)} (${budget.zone}). Made by ${budget.created_by}.`, budget.ended_s ? ` Ended ${full(budget.ended_s)} by ${budget.ended_by}.` : ""),
       budget.note ? h("p", {class: "budget-note"}, budget.note) : null,
       h("dl", {class: "big-figures", key: "totals"}, figures.map(([name, value, more], index) => h("div", {class: "big-figure" + (index ? "" : " main"), key: name}, h("dt", {}, name), h("dd", {class: "big num"}, value), h("dd", {class: "change"}, more)))),
       h("p", {}, ahead(budget))),
@@ -202,7 +209,7 @@ function told(budget) {
           : each.sent ? h("span", {class: "sub"}, `${many(each.sent, "person was", "people were")} told by mail.`) : null))))
     : h("p", {class: "sub"}, !marks ? "No thresholds are set." : budget.thresholds.some((each) => share(budget) >= each) && !budget.ended_s && budget.now_s < budget.until_s ? "Reached, and about to be told: the console looks once a minute." : "None was reached yet.")
   return h("section", {class: "block", "aria-label": "Notices", key: "open-told"}, h("h2", {}, "Notices"),
-    marks ? h("p", {class: "sub"}, `Told once each at ${marks}, to the account’s coordinators${budget.watchers.length ? ` and ${budget.watchers.join(", ")}` : ""}.`) : null, body)
+    marks ? h("p", {class: "sub"}, `Told once each at ${marks}, to ${budget.project ? "who coordinates all of its accounts" : "the account’s coordinators"}${budget.watchers.length ? ` and ${budget.watchers.join(", ")}` : ""}.`) : null, body)
 }
 
 // -- prices --------------------------------------------------------------------------------------------------

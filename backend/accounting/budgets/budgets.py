@@ -62,7 +62,8 @@ class Budgets:
     def every(self) -> list[BudgetRow]:
         """All there are, whoever asks: for the round that watches them."""
         with self.db.read() as rows:
-            found = rows.scalars(select(Budget).order_by(Budget.account, Budget.from_s.desc(), Budget.id))
+            order = (Budget.account, Budget.project, Budget.from_s.desc(), Budget.id)
+            found = rows.scalars(select(Budget).order_by(*order))
             return [_row(row) for row in found]
 
     def shown(self, viewer: Viewer) -> list[BudgetRow]:
@@ -96,10 +97,27 @@ class Budgets:
                 for row in found
             ]
 
+    def heads(self, budget: BudgetRow) -> frozenset[str]:
+        """The accounts that, with those below them, it is a budget of; none of a project that there is no more."""
+        if not budget.project:
+            return frozenset({budget.account})
+        project = self.usage.projects.current().named(budget.project)
+        return project.heads if project is not None else frozenset()
+
+    def coordinators(self, budget: BudgetRow) -> frozenset[str]:
+        """Of the account, or of each account of the project."""
+        found = [self.people.coordinators(account) for account in self.heads(budget)]
+        return frozenset.intersection(*found) if found else frozenset()
+
     def _sees(self, viewer: Viewer, budget: BudgetRow, accounts: frozenset[str]) -> bool:
-        """`accounts`: those the viewer belongs to."""
-        members = frozenset({viewer.name}) if accounts & self.people.below(budget.account) else frozenset()
-        return policy.allowed(viewer, "budget.see", {"account": budget.account, "members": members})
+        """One who would see a budget of each of its accounts. `accounts`: those the viewer belongs to."""
+
+        def sees(account: str) -> bool:
+            members = frozenset({viewer.name}) if accounts & self.people.below(account) else frozenset()
+            return policy.allowed(viewer, "budget.see", {"account": account, "members": members})
+
+        heads = self.heads(budget)
+        return all(sees(account) for account in heads) if heads else policy.allowed(viewer, "budget.see")
 
     # -- changing --------------------------------------------------------------------------------------------
 
@@ -125,11 +143,12 @@ class Budgets:
                     id=secrets.token_hex(16), edition=1, created_s=int(self.clock()), created_by=viewer.name
                 )
                 rows.add(row)
-            row.account, row.metric, row.amount = made.account, made.metric, plain(made.amount)
+            row.account, row.project = made.account, made.project
+            row.metric, row.amount = made.metric, plain(made.amount)
             row.from_s, row.until_s = made.from_s, made.until_s
             row.thresholds, row.watchers, row.note = list(made.thresholds), list(made.watchers), made.note
             audit(
-                rows, viewer.name, "budget.change" if before else "budget.make", f"{row.account} {row.id}",
+                rows, viewer.name, "budget.change" if before else "budget.make", f"{made.whose} {row.id}",
                 address=address, now=self._told(made), before=self._told(before) if before else None,
             )  # fmt: skip
             rows.flush()
@@ -144,7 +163,7 @@ class Budgets:
                 raise BudgetNotFound
             if row.ended_s is None:
                 row.ended_s, row.ended_by = int(self.clock()), viewer.name
-                audit(rows, viewer.name, "budget.end", f"{row.account} {row.id}", address=address)
+                audit(rows, viewer.name, "budget.end", f"{_row(row).whose} {row.id}", address=address)
             return _row(row)
 
     def _told(self, budget: BudgetRow) -> dict[str, object]:
@@ -155,11 +174,8 @@ class Budgets:
         }  # fmt: skip
 
     def _read(self, draft: BudgetDraft) -> BudgetRow:
-        account = draft.account.strip()
-        if not account or len(account) > LONGEST_ACCOUNT:
-            raise BudgetRefused("account", "Choose an account.")
-        if account not in self.people.accounts():
-            raise BudgetRefused("account", "There is no account of that name here.")
+        account, project = draft.account.strip(), draft.project
+        self._refuse_unknown(account, project)
         if draft.metric not in METRICS:
             raise BudgetRefused("metric", f"A budget is in {', '.join(METRICS.values())}.")
         if draft.metric == "cost" and not self.usage.prices.current().prices:
@@ -187,8 +203,20 @@ class Budgets:
         until_s = start_s(until + timedelta(days=1), self.zone)
         return BudgetRow(
             "", account, draft.metric, amount, start_s(since, self.zone), until_s, thresholds, watchers, note,
-            1, 0, "", None, None,
+            1, 0, "", None, None, project,
         )  # fmt: skip
+
+    def _refuse_unknown(self, account: str, project: str) -> None:
+        if project:
+            if account:
+                raise BudgetRefused("project", "A budget is of an account or of a project, not of both.")
+            if self.usage.projects.current().named(project) is None:
+                raise BudgetRefused("project", "There is no project of that name here.")
+            return
+        if not account or len(account) > LONGEST_ACCOUNT:
+            raise BudgetRefused("account", "Choose an account.")
+        if account not in self.people.accounts():
+            raise BudgetRefused("account", "There is no account of that name here.")
 
 
 def _may_edit(viewer: Viewer) -> None:
@@ -197,7 +225,7 @@ def _may_edit(viewer: Viewer) -> None:
 
 
 def _measured(budget: BudgetRow) -> tuple[object, ...]:
-    return (budget.account, budget.metric, budget.amount, budget.from_s, budget.until_s)
+    return (budget.account, budget.project, budget.metric, budget.amount, budget.from_s, budget.until_s)
 
 
 def _row(row: Budget) -> BudgetRow:
@@ -205,5 +233,5 @@ def _row(row: Budget) -> BudgetRow:
         id=row.id, account=row.account, metric=row.metric, amount=Decimal(row.amount), from_s=row.from_s,
         until_s=row.until_s, thresholds=tuple(row.thresholds), watchers=tuple(row.watchers), note=row.note,
         edition=row.edition, created_s=row.created_s, created_by=row.created_by, ended_s=row.ended_s,
-        ended_by=row.ended_by,
+        ended_by=row.ended_by, project=row.project,
     )  # fmt: skip

@@ -33,6 +33,8 @@ METHOD = (
     f"{FUTURES:,} futures drawn from whole weeks of them (from single days where there are fewer than two weeks)."
 )
 
+GONE = "The site’s list of projects has no project of this name any more, so nothing can be counted."
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -71,6 +73,11 @@ class Burndown:
         return float(self.budget.amount) * (day + 1) / len(self.days)
 
 
+def known(usage: Usage, budget: BudgetRow) -> bool:
+    """Whether there is still what it is a budget of: a project may have been taken out of the list."""
+    return not budget.project or usage.projects.current().named(budget.project) is not None
+
+
 def totals(usage: Usage, budget: BudgetRow, now_s: int) -> float:
     """Used so far."""
     until_s = min(budget.until_s, max(budget.from_s + 1, now_s))
@@ -79,11 +86,13 @@ def totals(usage: Usage, budget: BudgetRow, now_s: int) -> float:
 
 
 def burndown(usage: Usage, budget: BudgetRow, now_s: int) -> Burndown:
-    """Of the jobs of everyone in the account and below it. Raises WarehouseUnusable."""
+    """Of the jobs of everyone in the account and below it, or in the project. Raises WarehouseUnusable."""
     zone = usage.zone
     first, last = _day(budget.from_s, zone), _day(budget.until_s - 1, zone)
     days = tuple(first + timedelta(days=at) for at in range((last - first).days + 1))
     today = _day(now_s, zone)
+    if not known(usage, budget):
+        return Burndown(budget, days, (), (), 0.0, now_s, None, why_none=GONE)
     back_s = start_s(today - timedelta(days=LOOK_BACK_DAYS), zone)
     since_s = min(budget.from_s, back_s)
     until_s = min(max(now_s, since_s + 1), max(budget.until_s, back_s + 1))
@@ -117,7 +126,8 @@ def _matters(note: str, usage: Usage, budget: BudgetRow) -> bool:
 
 
 def _question(budget: BudgetRow, since_s: int, until_s: int, zone: str) -> Question:
-    return Question((budget.metric,), since_s, until_s, where=(("account", (budget.account,)),), zone=zone)
+    whose = ("project", (budget.project,)) if budget.project else ("account", (budget.account,))
+    return Question((budget.metric,), since_s, until_s, where=(whose,), zone=zone)
 
 
 def _by_day(answer: Answer, metric: str) -> dict[date, float]:

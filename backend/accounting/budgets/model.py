@@ -59,7 +59,10 @@ class PriceRow:
 
 @dataclass(frozen=True)
 class BudgetDraft:
-    """A budget as a person wants it. Days as 2026-11-01, in the site's zone; `until` is its last one."""
+    """A budget as a person wants it: of an account or of a project, the other is "".
+
+    Days as 2026-11-01, in the site's zone; `until` is its last one.
+    """
 
     account: str
     metric: str
@@ -69,11 +72,12 @@ class BudgetDraft:
     thresholds: tuple[int, ...] = THRESHOLDS
     watchers: tuple[str, ...] = ()
     note: str = ""
+    project: str = ""
 
 
 @dataclass(frozen=True)
 class BudgetRow:
-    """A budget."""
+    """A budget, of an account or of a project: the other is ""."""
 
     id: str
     account: str
@@ -89,6 +93,12 @@ class BudgetRow:
     created_by: str
     ended_s: int | None
     ended_by: str | None
+    project: str = ""
+
+    @property
+    def whose(self) -> str:
+        """`physics`, or `project folding`."""
+        return f"project {self.project}" if self.project else self.account
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from sqlalchemy.engine import CursorResult
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from backend.accounting.budgets.budgets import Budgets
-from backend.accounting.budgets.burndown import Burndown, totals
+from backend.accounting.budgets.burndown import Burndown, known, totals
 from backend.accounting.budgets.days import name_of
 from backend.accounting.budgets.model import METRICS, BudgetRow, plain
 from backend.accounting.usage import BadQuestion
@@ -128,12 +128,12 @@ class BudgetWatch:
         for budget in self._budgets.every():
             if budget.ended_s is not None or not budget.from_s <= now_s < budget.until_s + LATE_S:
                 continue
-            if not budget.thresholds:
+            if not budget.thresholds or not known(self._budgets.usage, budget):
                 continue
             try:
                 used = totals(self._budgets.usage, budget, now_s)
             except (WarehouseUnusable, BadQuestion) as error:
-                log.warning("the budget of %s can't be reckoned: %s", budget.account, error)
+                log.warning("the budget of %s can't be reckoned: %s", budget.whose, error)
                 continue
             found += self._reached(budget, used, now_s)
         self._try_again(now_s)
@@ -170,7 +170,7 @@ class BudgetWatch:
                     id=notice_id, budget_id=budget.id, edition=budget.edition, threshold=threshold, used=used,
                     reached_s=now_s, state=state, tries=0, mails=[],
                 ))  # fmt: skip
-                audit(rows, CONSOLE, "budget.reached", f"{budget.account} {budget.id}", threshold=threshold, used=used)
+                audit(rows, CONSOLE, "budget.reached", f"{budget.whose} {budget.id}", threshold=threshold, used=used)
         except IntegrityError:
             return None
         return notice_id
@@ -178,9 +178,9 @@ class BudgetWatch:
     # -- mails -----------------------------------------------------------------------------------------------
 
     def _to(self, budget: BudgetRow) -> list[dict[str, str]]:
-        """The account's coordinators and the budget's watchers, each address once."""
+        """The coordinators of its accounts and the budget's watchers, each address once."""
         found: list[dict[str, str]] = []
-        for name in sorted(self._budgets.people.coordinators(budget.account)):
+        for name in sorted(self._budgets.coordinators(budget)):
             person = self._people.standing(name)
             if person is None or not person.mail:
                 found.append(_mail("", name, "failed", "No mail address is known."))
@@ -218,7 +218,7 @@ class BudgetWatch:
             row.mails, row.state, row.tries = [dict(each) for each in mails], state, telling.tries + 1
             row.retry_s = int(self._clock()) + RETRY_S[min(telling.tries, len(RETRY_S) - 1)] if again else None
             audit(
-                rows, CONSOLE, "budget.told", f"{budget.account} {budget.id}",
+                rows, CONSOLE, "budget.told", f"{budget.whose} {budget.id}",
                 "done" if state in ("told", "nobody") else "failed", threshold=telling.threshold,
                 mails=[[each["to"] or each["who"], each["state"]] for each in mails],
             )  # fmt: skip
@@ -260,7 +260,7 @@ class BudgetWatch:
         amount = float(budget.amount)
         ahead = _ahead(self._budgets.burndown(budget))
         lines = [
-            f"The budget of {budget.account} has reached {threshold} %.",
+            f"The budget of {budget.whose} has reached {threshold} %.",
             "",
             f"Used: {used:,.2f} of {plain(budget.amount)} {unit} ({100 * used / amount:.1f} %)",
             f"Left: {amount - used:,.2f} {unit}",
@@ -270,10 +270,10 @@ class BudgetWatch:
             f"{self._console.url}/budgets?budget={budget.id}",
             "",
             f"Reckoned {datetime.fromtimestamp(self._clock(), ZoneInfo(zone)):%Y-%m-%d %H:%M} by {self._console.name}. "
-            "It is told once for each threshold, to the account's coordinators and those who watch the budget.",
+            "It is told once for each threshold, to its coordinators and those who watch the budget.",
         ]
-        account = "".join(each if each.isprintable() else " " for each in budget.account)
-        return f"{self._console.name}: {threshold} % of the budget of {account} is used", "\n".join(lines)
+        whose = "".join(each if each.isprintable() else " " for each in budget.whose)
+        return f"{self._console.name}: {threshold} % of the budget of {whose} is used", "\n".join(lines)
 
 
 def _ahead(made: Burndown) -> str:

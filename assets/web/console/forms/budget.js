@@ -14,20 +14,25 @@ const input = (app, values, problems, name, id, props) =>
 export function budgetForm(app, list, budget, done) {
   const year = list.today.slice(0, 4)
   const values = {
-    account: budget?.account || list.accounts[0] || "", metric: budget?.metric || (list.priced ? "cost" : "cpu_hours"), amount: budget?.amount || "",
+    of: budget?.project ? "project" : "account", account: budget?.account || list.accounts[0] || "", project: budget?.project || list.projects[0]?.[0] || "", metric: budget?.metric || (list.priced ? "cost" : "cpu_hours"), amount: budget?.amount || "",
     since: budget?.since || `${year}-01-01`, until: budget?.until || `${year}-12-31`,
     thresholds: (budget?.thresholds || list.thresholds).join(", "), watchers: (budget?.watchers || []).join(", "), note: budget?.note || "",
   }
   const set = (name) => (value) => { values[name] = value; app.render() }
+  // One that is in the list no more stays to be chosen, so that it is told beside the field.
+  const gone = values.project && !list.projects.some(([name]) => name === values.project) ? [[values.project, values.project]] : []
+  const projects = [...list.projects.map(([name, title]) => [name, title === name ? name : `${title} (${name})`]), ...gone]
   const metrics = list.priced ? list.metrics : list.metrics.filter(([name]) => name !== "cost")
   form(app, {
-    title: budget ? `Change the budget of ${budget.account}` : "New budget", words: budget ? "Save" : "Make it",
-    send: async () => done(app, await app.call("budgets.save", {id: budget?.id || "", ...values}), budget ? "The budget is changed." : "The budget is made."),
+    title: budget ? `Change the budget of ${budget.project || budget.account}` : "New budget", words: budget ? "Save" : "Make it",
+    send: async () => done(app, await app.call("budgets.save", {id: budget?.id || "", ...values, account: values.of === "account" ? values.account : "", project: values.of === "project" ? values.project : ""}), budget ? "The budget is changed." : "The budget is made."),
     draw: (problems) => ({
-      names: ["account", "metric", "amount", "since", "until", "thresholds", "watchers", "note"],
+      names: ["account", "project", "metric", "amount", "since", "until", "thresholds", "watchers", "note"],
       fields: [
         h("div", {class: "form-grid", key: "what"},
-          field({id: "budget-account", label: "Account", problem: problems.account, hint: "With all accounts below it.", control: select({id: "budget-account", value: values.account, options: pairs(list.accounts.map((name) => [name, name])), onchange: set("account"), problem: problems.account})}),
+          list.projects.length || values.of === "project" ? field({id: "budget-of", label: "Budget of", control: select({id: "budget-of", value: values.of, options: pairs([["account", "an account"], ["project", "a project"]]), onchange: set("of")})}) : null,
+          values.of === "project" ? field({id: "budget-project", label: "Project", problem: problems.project, hint: "With the accounts that are in it today.", control: select({id: "budget-project", value: values.project, options: pairs(projects), onchange: set("project"), problem: problems.project})})
+            : field({id: "budget-account", label: "Account", problem: problems.account, hint: "With all accounts below it.", control: select({id: "budget-account", value: values.account, options: pairs(list.accounts.map((name) => [name, name])), onchange: set("account"), problem: problems.account})}),
           field({id: "budget-metric", label: "In", problem: problems.metric, hint: list.priced ? "" : "In money once prices are set.", control: select({id: "budget-metric", value: values.metric, options: pairs(metrics), onchange: set("metric"), problem: problems.metric})}),
           field({id: "budget-amount", label: "Amount", problem: problems.amount, control: input(app, values, problems, "amount", "budget-amount", {type: "text", inputmode: "decimal", required: true, "data-first": "", maxlength: 32})})),
         h("div", {class: "form-grid", key: "when"},
@@ -44,7 +49,7 @@ export function budgetForm(app, list, budget, done) {
 /** Ended before its time, when one is sure. */
 export function endForm(app, budget, done) {
   form(app, {
-    title: `End the budget of ${budget.account}?`, words: "End it",
+    title: `End the budget of ${budget.project || budget.account}?`, words: "End it",
     send: async () => done(app, await app.call("budgets.end", {id: budget.id}), "The budget is ended."),
     draw: () => ({names: [], fields: [h("p", {key: "words"}, "Nothing of it is told any more. It stays to be looked at, and can’t be taken up again: a new budget can be made.")]}),
   })
