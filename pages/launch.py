@@ -73,7 +73,21 @@ def query_of(request: LaunchRequest) -> str:
 
 def options_of(services: Services, viewer: Viewer) -> Message:
     options = services.sessions.options(viewer)
-    return {**asdict(options), "app_titles": {app.name: app.title for app in options.apps}}
+    return {
+        **asdict(options),
+        "app_titles": {app.name: app.title for app in options.apps},
+        "projects": _projects(services, options),
+    }
+
+
+def _projects(services: Services, options: LaunchOptions) -> dict[str, str]:
+    """The title of its project for each of the person's accounts that is in one."""
+    projects = services.projects.current()
+    rows = services.snapshots.current.accounts.table.select(["name", "parent"]).to_pylist()
+    of = projects.of_accounts({options.cluster: {row["name"]: row["parent"] or "" for row in rows}})
+    titles = {project.name: project.title for project in projects.listed}
+    names = ((account.name, of.get((options.cluster, account.name))) for account in options.accounts)
+    return {account: titles[name] for account, name in names if name is not None}
 
 
 def look(services: Services, viewer: Viewer, request: LaunchRequest) -> Message:

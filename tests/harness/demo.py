@@ -31,6 +31,17 @@ NEWS = """\
 
 Real Slurm, MariaDB, slapd and Apptainer run on this one machine; its GPUs and most of its cores are pretended.
 """
+PROJECTS = """\
+[[project]]
+name = "sky-survey"
+title = "Survey of the southern sky"
+accounts = ["astro"]
+
+[[project]]
+name = "protein-folding"
+title = "Protein folding"
+accounts = ["biology"]
+"""
 
 
 def print_code(name: str) -> int:
@@ -64,9 +75,12 @@ def run() -> int:
     with Cluster.up(folder=FOLDER / "cluster", name="demo") as cluster:
         news = cluster.make_folder("news", mode=0o755) / "news.md"
         news.write_text(NEWS)
+        projects = cluster.make_folder("projects", mode=0o755) / "projects.toml"
+        projects.write_text(PROJECTS)
         console = Console.on(
             cluster,
             {
+                "accounting": {"projects_file": str(projects)},
                 "instance": {"name": "Carme demo", "news_file": str(news)},
                 "sessions": {
                     "runtime": "apptainer",

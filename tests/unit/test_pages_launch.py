@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
 
-from backend.sessions import GpuChoice, LaunchOptions, LaunchRequest
-from pages.launch import _entry, look, query_of, read_request
+from backend.sessions import AccountChoice, GpuChoice, LaunchOptions, LaunchRequest
+from pages.launch import _entry, _projects, look, query_of, read_request
 from pages.parts.desk import Refused
 from tests.unit.pages_kit import ADA, World
 
@@ -66,3 +67,12 @@ def test_who_may_not_launch_is_told_why_and_not_how_much_room_there_is(tmp_path:
     told = look(World(tmp_path).services, ADA, LaunchRequest(app="jupyterlab"))
     assert told["fit"] is None
     assert "for its owner only" in told["problems"][0]["message"]
+
+
+def test_an_account_is_offered_with_the_title_of_its_project(tmp_path: Path) -> None:
+    file = tmp_path / "projects.toml"
+    file.write_text('[[project]]\nname = "p"\ntitle = "Light and matter"\naccounts = ["science", "other:bio"]\n')
+    tree = [{"name": "science", "parent": "root"}, {"name": "physics", "parent": "science"}]
+    world = World(tmp_path, environ={"CARME_ACCOUNTING__PROJECTS_FILE": str(file)}, accounts=tree)
+    mine = tuple(AccountChoice(name, "", default=False, qos=(), default_qos="") for name in ("physics", "bio"))
+    assert _projects(world.services, replace(OPTIONS, accounts=mine)) == {"physics": "Light and matter"}

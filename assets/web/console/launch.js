@@ -224,10 +224,11 @@ function accountField(app, own, group) {
   const {options, request} = own
   if (options.accounts.length < 2 && options.accounts[0]?.name === request.account) return null
   const few = options.accounts.length <= 5
+  const named = (item) => (options.projects[item.name] ? `${item.name} (${options.projects[item.name]})` : item.name)
   const unknown = request.account && !options.accounts.some((item) => item.name === request.account) ? [{value: request.account, label: request.account}] : []
   return group("account", "Account to charge", few
-    ? pills({label: "Account", value: request.account, onpick: (value) => choose(app, {account: value}), options: [...options.accounts.map((item) => ({value: item.name, label: item.name, title: item.description})), ...unknown]})
-    : select({id: "f-account", value: request.account, onchange: (value) => choose(app, {account: value}), options: [...options.accounts.map((item) => ({value: item.name, label: item.description ? `${item.name} – ${item.description}` : item.name})), ...unknown]}))
+    ? pills({label: "Account", value: request.account, onpick: (value) => choose(app, {account: value}), options: [...options.accounts.map((item) => ({value: item.name, label: named(item), title: item.description})), ...unknown]})
+    : select({id: "f-account", value: request.account, onchange: (value) => choose(app, {account: value}), options: [...options.accounts.map((item) => ({value: item.name, label: item.description ? `${named(item)} – ${item.description}` : named(item)})), ...unknown]}))
 }
 
 function moreFields(app, own, wrong) {
