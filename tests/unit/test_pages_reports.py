@@ -24,7 +24,7 @@ def desk(tmp_path: Path) -> Desk:
 
 
 def services(desk: Desk) -> Services:
-    return cast(Services, SimpleNamespace(reports=desk.reports, settings=desk.settings))
+    return cast(Services, SimpleNamespace(reports=desk.reports, settings=desk.settings, usage=desk.reports.usage))
 
 
 def test_the_list_tells_what_one_may_do(desk: Desk) -> None:
