@@ -83,12 +83,14 @@ class Remote:
         return asked[0]
 
     def _ask(self, head: dict[str, Any], timeout_s: float | None = None) -> tuple[dict[str, Any], bytes] | None:
-        """None while the process is away."""
+        """None while the process is away. One that hung is not waited for as long a second time."""
         hung_at_s = self._hung_at_s
         if hung_at_s is not None and time.monotonic() - hung_at_s < HANGS_S:
             return None
+        if timeout_s is None:
+            timeout_s = ANSWER_S if hung_at_s is None else WORD_S
         try:
-            answer = ask_blocking(self._socket, head, ANSWER_S if timeout_s is None else timeout_s)
+            answer = ask_blocking(self._socket, head, timeout_s)
         except ProcessAway as away:
             with self._lock:
                 self._hung_at_s = time.monotonic() if isinstance(away.__cause__, TimeoutError) else None

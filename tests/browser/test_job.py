@@ -243,6 +243,7 @@ def test_many_devices_are_a_map_whose_row_becomes_the_line(context: BrowserConte
     page, _ = visit(context, house, "/job?id=2")
     rows = page.get_by_role("img", name="GPU utilisation, a row for each of 24 devices")
     expect(rows).to_be_visible()
+    expect(page.locator(".map-scale").first).to_have_text("0 %100 %")
     rows.click(position={"x": 300, "y": 20})
     expect(page.get_by_label("Line:").first).to_have_value("n1|gpu:1")
     box = rows.bounding_box()

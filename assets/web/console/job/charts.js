@@ -4,7 +4,7 @@ import {icon} from "../icons.js"
 import {empty, notice, skeleton} from "../ui.js"
 import {clock, now, when} from "../format.js"
 import {amount, at, summary, together} from "./curve.js"
-import {HeatMap, mapHeight} from "./heatmap.js"
+import {HeatMap, mapHeight, mapTop} from "./heatmap.js"
 import {LineChart} from "./linechart.js"
 import {strokeOf} from "./names.js"
 import {savePicture} from "./picture.js"
@@ -105,11 +105,14 @@ function figure(app, source, group, chart) {
     map ? h("div", {class: "curve-stage map", key: "map", role: "img", "aria-label": `${chart.title}, a row for each of ${chart.lines.length} devices: ${words}`, style: {height: `${mapHeight(chart.lines.length)}px`},
       ref: (el) => stage(`${id}-map`, () => new HeatMap(curves.board, (line) => pick(line.key))).on(el, {...chart, picked: picked?.key})}) : null,
     map ? h("label", {class: "curve-pick"}, h("span", {}, "Line: "), h("select", {value: picked?.key || "", onchange: (event) => { curves.picked[group.name] = event.target.value || undefined; app.render() }},
-      h("option", {value: ""}, `mean of ${chart.lines.length}, with least and greatest`), chart.lines.map((line) => h("option", {key: line.key, value: line.key}, line.name)))) : null,
+      h("option", {value: ""}, `mean of ${chart.lines.length}, with least and greatest`), chart.lines.map((line) => h("option", {key: line.key, value: line.key}, line.name))), scale(chart, curves.board.look)) : null,
     h("div", {class: "curve-stage", key: "stage", role: "img", tabindex: "0", "aria-label": `${chart.title} over time: ${words} Arrow keys read values, plus and minus zoom.`,
       ref: (el) => stage(id, () => new LineChart(curves.board)).on(el, shown)}),
     table ? twin(chart, curves.board) : null)
 }
+
+/** What the shades of a map stand for. */
+const scale = (chart, look) => h("span", {class: "map-scale num", "aria-hidden": "true"}, amount(0, chart.unit), look.scale.map((colour) => h("i", {key: colour, style: {background: colour}})), amount(mapTop(chart), chart.unit))
 
 const named = (line) => ({...line, name: "mean"})
 

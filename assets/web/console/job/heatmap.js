@@ -7,6 +7,13 @@ const LEAST_ROW = 4, MOST_ROW = 14, WANTED_HEIGHT = 300
 export const rowHeight = (rows) => Math.max(LEAST_ROW, Math.min(MOST_ROW, Math.floor(WANTED_HEIGHT / rows)))
 export const mapHeight = (rows) => rowHeight(rows) * rows + BOTTOM
 
+/** What the darkest stands for. */
+export function mapTop(chart) {
+  if (chart.unit === "percent") return 100
+  const measured = Math.max(0, ...chart.lines.map((line) => line.top))
+  return chart.limits[0] && chart.limits[0] <= measured * 4 ? chart.limits[0] : measured || 1
+}
+
 export class HeatMap extends Stage {
   constructor(board, onpick) {
     super(board)
@@ -17,22 +24,16 @@ export class HeatMap extends Stage {
   get height() { return mapHeight(this.chart.lines.length) }
   rowAt(event) { return Math.floor((event.clientY - this.el.getBoundingClientRect().top) / this.rowHeight) }
 
-  get top() {
-    const {chart} = this
-    if (chart.unit === "percent") return 100
-    const measured = Math.max(0, ...chart.lines.map((line) => line.top))
-    return chart.limits[0] && chart.limits[0] <= measured * 4 ? chart.limits[0] : measured || 1
-  }
-
   paint(pen) {
-    const {board, chart, rowHeight: row, top} = this
+    const {board, chart, rowHeight: row} = this
+    const top = mapTop(chart)
     const {look} = board
     const {from, to} = board.window
     let node = null
     chart.lines.forEach((line, index) => {
       const y = index * row
-      pen.fillStyle = look.none // not measured is neither much nor little
-      pen.fillRect(LEFT, y, this.width - LEFT - RIGHT, row - 1)
+      pen.fillStyle = look.none // a thread where nothing was measured: neither much nor little
+      pen.fillRect(LEFT, y + Math.floor((row - 1) / 2), this.width - LEFT - RIGHT, 1)
       const first = Math.max(0, Math.floor((from - line.t0) / line.step))
       const last = Math.min(line.means.length, Math.ceil((to - line.t0) / line.step))
       for (let i = first; i < last; i += 1) {

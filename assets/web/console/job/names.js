@@ -15,7 +15,7 @@ export const jobHref = (job) => {
 // As pages/parts/charts/look.py: told apart by people who see red and green alike.
 const LIGHT = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#6a3d9a", "#8c8c2a"]
 const DARK = ["#4fa3e0", "#f0b429", "#2fbf95", "#e29bc0", "#8fd0f5", "#f0803c", "#a98be0", "#b9b34f"]
-const SCALE_LIGHT = ["#f0f3fb", "#d3dcf6", "#a9bbee", "#7d97e3", "#5474d4", "#3150c9", "#1f3590"]
+const SCALE_LIGHT = ["#e6ebfa", "#cdd7f5", "#a9bbee", "#7d97e3", "#5474d4", "#3150c9", "#1f3590"]
 const SCALE_DARK = ["#1e2433", "#26345c", "#2f4685", "#3e5db0", "#5c7cd6", "#8fa8ff", "#c9d5ff"]
 
 /** Colours of the theme, as plain values: a canvas knows no style sheet. */
@@ -30,7 +30,7 @@ export const look = (dark) => ({
   raised: dark ? "#1e232d" : "#ffffff",
   edge: dark ? "#3d4554" : "#c6cbd5",
   limit: dark ? "#ff9a90" : "#b3261e",
-  none: dark ? "#232833" : "#f2f3f6",
+  none: dark ? "#3d4554" : "#c6cbd5",
 })
 
 const KINDS = {node: "whole node"}
