@@ -255,6 +255,14 @@ def test_many_devices_are_a_map_whose_row_becomes_the_line(context: BrowserConte
     expect(page.get_by_role("button", name="Whole time")).to_be_visible()
 
 
+def test_curves_follow_the_theme_also_of_a_job_that_ended(context: BrowserContext, house: House) -> None:
+    page, _ = visit(context, house, "/job?id=2")
+    lightest = page.locator(".map-scale i").first
+    expect(lightest).to_have_css("background-color", "rgb(230, 235, 250)")
+    page.get_by_role("button", name="Switch to the dark theme").click()
+    expect(lightest).to_have_css("background-color", "rgb(30, 36, 51)")
+
+
 def test_another_job_of_the_number_is_a_choice_for_whom_may_see_it(browser: Browser, house: House) -> None:
     context = browser.new_context()
     enter(context, house, house.person("olga", roles=("operator",)))

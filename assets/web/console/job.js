@@ -122,6 +122,7 @@ export function view(app) {
   const own = state(app)
   const {id} = which(app.route.query)
   const {job} = own
+  if (own.curves && own.curves.board.look.dark !== app.theme.dark) settle(app, own)
   return {
     body: [
       h("div", {class: "head job-page-head", key: "head"},

@@ -155,6 +155,7 @@ const jobLink = (app, id, label = String(id)) =>
 const grouped = new Intl.NumberFormat("en-GB", {minimumFractionDigits: 1, maximumFractionDigits: 1})
 const finely = new Intl.NumberFormat("en-GB", {minimumFractionDigits: 2, maximumFractionDigits: 2})
 const hrs = (value) => (value > 0 && value < 0.95 ? finely : grouped).format(value)
+const measuredOf = ({measured, allocated}) => Math.min(measured, allocated) // of what runs, samples are seconds ahead of the queue
 const share = (part, whole) => (whole > 0 ? `${Math.min(100, Math.round((100 * part) / whole))} %` : "–")
 
 function hours(app, answer, wanted) {
@@ -169,7 +170,7 @@ function hours(app, answer, wanted) {
     total.jobs ? [
       h("div", {class: "stats waste-stats", key: "stats"},
         figure(hrs(total.allocated), "allocated"),
-        answer.away ? null : [figure(hrs(total.measured), `measured: ${share(total.measured, total.allocated)} of them`), figure(hrs(total.idle), `idle: ${share(total.idle, total.measured)} of the measured`)],
+        answer.away ? null : [figure(hrs(measuredOf(total)), `measured: ${share(total.measured, total.allocated)} of them`), figure(hrs(total.idle), `idle: ${share(total.idle, total.measured)} of the measured`)],
         figure(count(total.jobs), answer.away ? "jobs" : `jobs, ${count(total.measured_jobs)} measured`)),
       h("div", {class: "table-wrap", tabindex: "0", role: "region", "aria-label": "Table of GPU-hours", key: "table"},
         h("table", {class: "table stack waste"},
@@ -197,7 +198,7 @@ function hoursRow(app, table, row, away, most) {
   const busy = Math.max(0, row.measured - row.idle)
   return h("tr", {key: `${table.by}|${row.name}`},
     h("th", {scope: "row"}, h("button", {type: "button", class: "as-link clip", title: name, onclick: open}, name)),
-    cell("Allocated", hrs(row.allocated)), cell("Measured", away || !row.measured_jobs ? "–" : [hrs(row.measured), h("span", {class: "quiet-text"}, ` ${share(row.measured, row.allocated)}`)]),
+    cell("Allocated", hrs(row.allocated)), cell("Measured", away || !row.measured_jobs ? "–" : [hrs(measuredOf(row)), h("span", {class: "quiet-text"}, ` ${share(row.measured, row.allocated)}`)]),
     cell("Idle", row.measured_jobs ? hrs(row.idle) : "–"), cell("Of the measured", share(row.idle, row.measured)),
     h("td", {class: "waste-bar-cell"}, h("div", {class: "waste-bar", role: "img", "aria-label": `${hrs(row.idle)} idle, ${hrs(busy)} busy, ${hrs(Math.max(0, row.allocated - row.measured))} not measured`},
       part("idle", row.idle), part("busy", busy), part("unknown", row.allocated - row.measured))),
