@@ -1,4 +1,7 @@
-"""Take the README's pictures of the real thing: `python -m tests.browser.screenshots` (as root) writes docs/images."""
+"""Take the README's pictures of the real thing: `python -m tests.browser.screenshots` (as root) writes docs/images.
+
+It takes a quarter of an hour: what is said of a running job, and which GPUs stand idle, is known only then.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,13 @@ from tests.conftest import apptainer_sessions
 from tests.harness import Cluster, images
 from tests.harness.browser import chromium
 from tests.harness.console import Console
+from tests.harness.demo import measure_all_jobs
+from tests.harness.gpu_life import GpuLife
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs/images"
 WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+TALL = {"width": 1280, "height": 1120}
+MEASURED_S = 16 * 60  # the desk lists what was idle for a quarter of an hour, and verdicts want ten minutes
 NEWS = """\
 **Maintenance on Tuesday, 8 to 10.** Running jobs end before it; sessions can be relaunched from their cards.
 
@@ -29,23 +36,38 @@ JOBS = (
     ("cleo", "physics", "gpu", "h100:4", "finetune-7b"),
     ("dora", "biology", "gpu", "h100:2", "fold-batch"),
     ("ada", "astro", "gpu", "a100:1", "spectra"),
+    ("dora", "biology", "gpu", "h100:1", "fold-check"),
 )
+TRAINED, IDLE = "finetune-7b", "fold-batch"
+# Loads a batch in bursts and keeps more and more in memory.
+TRAINING = """python3 -c '
+import time
+kept = []
+for turn in range(3600):
+    begun = time.time()
+    while time.time() - begun < 0.04 * (1 + turn // 60 % 3): pass
+    if turn % 30 == 0 and turn < 900: kept.append(bytearray(8 << 20))
+    time.sleep(1)
+'"""
 
 
-def fill(cluster: Cluster) -> None:
-    """Jobs of several people, an array, and a drained node."""
+def fill(cluster: Cluster) -> dict[str, int]:
+    """Jobs of several people, an array, and a drained node; gives the numbers of the first by name."""
+    numbers = {}
     for user, account, partition, gpus, name in JOBS:
-        cluster.run(
-            ["sbatch", "-A", account, "-p", partition, f"--gres=gpu:{gpus}", "-c8", "--mem=64G", "-t", "8:00:00",
-             "-J", name, "--wrap", "sleep 3600"],
+        submitted = cluster.run(
+            ["sbatch", "--parsable", "-A", account, "-p", partition, f"--gres=gpu:{gpus}", "-c8", "--mem=64G",
+             "-t", "8:00:00", "-J", name, "--wrap", TRAINING if name == TRAINED else "sleep 3600"],
             user=user, check=True,
         )  # fmt: skip
+        numbers[name] = int(submitted.stdout)
     cluster.run(
         ["sbatch", "-A", "biology", "-p", "cpu", "-c16", "--array=1-40%4", "-t", "2:00:00", "-J", "align",
          "--wrap", "sleep 3600"],
         user="dora", check=True,
     )  # fmt: skip
     cluster.drain("a100-03", "fan 3 replaced on Monday, burn-in until Wednesday")
+    return numbers
 
 
 def settled(page: Page) -> None:
@@ -72,8 +94,8 @@ def launched(context: BrowserContext, console: Console, ada: SignedUp) -> None:
     page.close()
 
 
-def take(browser: Browser, context: BrowserContext, cluster: Cluster, console: Console) -> None:
-    """Every picture."""
+def take(browser: Browser, context: BrowserContext, cluster: Cluster, console: Console) -> Page:
+    """Every picture that needs no wait; gives the page of an operator."""
     for name, path, size, scheme in (
         ("home", "/", WIDE, "light"),
         ("home-dark", "/", WIDE, "dark"),
@@ -95,11 +117,24 @@ def take(browser: Browser, context: BrowserContext, cluster: Cluster, console: C
     operator.goto(console.url + "/jobs?who=all")
     settled(operator)
     operator.screenshot(path=FOLDER / "jobs.png")
-    operator.close()
     visitor = browser.new_page(viewport=WIDE)  # type: ignore[arg-type]
     visitor.goto(console.url + "/login")
     visitor.screenshot(path=FOLDER / "sign-in.png")
     visitor.close()
+    return operator
+
+
+def take_measured(operator: Page, console: Console, trained: int) -> None:
+    """What is known of jobs that have been measured for a while."""
+    operator.set_viewport_size(TALL)  # type: ignore[arg-type]
+    operator.goto(f"{console.url}/job?id={trained}")
+    settled(operator)
+    operator.screenshot(path=FOLDER / "job.png")
+    operator.set_viewport_size(WIDE)  # type: ignore[arg-type]
+    operator.goto(f"{console.url}/waste?idle=15")
+    settled(operator)
+    operator.screenshot(path=FOLDER / "waste.png")
+    operator.close()
 
 
 def main() -> int:
@@ -109,14 +144,23 @@ def main() -> int:
         news.write_text(NEWS)
         settings = {"instance": {"news_file": str(news)}, "sessions": apptainer_sessions(images.provide())}
         console = Console.on(cluster, settings)
+        idle: set[int] = set()
+        life = GpuLife(cluster, idle)
+        life.start()
         try:
-            fill(cluster)
+            measure_all_jobs(cluster, console)
+            numbers = fill(cluster)
+            begun_s = time.monotonic()
+            idle.add(numbers[IDLE])
             ada = SignedUp("ada", cluster.people["ada"].password, console.enrol("ada"))
             context = browser.new_context(viewport=WIDE)  # type: ignore[arg-type]
             launched(context, console, ada)
-            time.sleep(35)  # a poll of the nodes has seen the session
-            take(browser, context, cluster, console)
+            time.sleep(90)  # a poll of the nodes has seen the session, and its lines have begun
+            operator = take(browser, context, cluster, console)
+            time.sleep(max(0.0, begun_s + MEASURED_S - time.monotonic()))
+            take_measured(operator, console, numbers[TRAINED])
         finally:
+            life.end()
             console.stop()
     return 0
 

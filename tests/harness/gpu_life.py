@@ -8,6 +8,7 @@ import random
 import re
 import threading
 import time
+from collections.abc import Collection
 
 from backend.agent.node.allocation import allocated
 from tests.harness.cluster import Cluster
@@ -19,10 +20,11 @@ GIB = 1 << 30
 
 
 class GpuLife:
-    """Moves the GPUs along until it is ended."""
+    """Moves the GPUs along until it is ended. `idle`: jobs that leave all of theirs alone."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, idle: Collection[int] = ()) -> None:
         self._cluster = cluster
+        self._idle = idle
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -44,7 +46,8 @@ class GpuLife:
         for node in NODES:
             lines: list[str] = []
             for job, part in jobs:
-                claim = allocated(part, node.name) if "JobState=RUNNING" in part else None
+                works = "JobState=RUNNING" in part and job not in self._idle
+                claim = allocated(part, node.name) if works else None
                 for gpu in sorted(claim.places) if claim else ():
                     lines += at_work(job, gpu, time.time())
             if node.gpus:
