@@ -19,7 +19,7 @@ from backend.accounting.projects import Declared, ProjectBook
 from backend.accounting.usage import PROJECT, AccountTree, Scope, jobs_in_scope, put_projects
 from backend.accounting.usage.figures.filters import of_jobs
 from backend.accounting.warehouse import Warehouse
-from backend.telemetry import FOOTPRINTS, Telemetry, TelemetryUnusable
+from backend.telemetry import FOOTPRINTS, JobRef, Telemetry, TelemetryUnusable
 
 DIMENSIONS: dict[str, str] = {
     "user": '"user"',
@@ -30,6 +30,11 @@ DIMENSIONS: dict[str, str] = {
 }
 MOST_ROWS = 100  # of one table; the rest is counted
 MOST_JOBS = 200
+MOST_NAMED = 500  # jobs that are looked up one by one, where what was measured can't be listed
+TOO_MANY = (
+    f"What GPUs did is asked of Prometheus here, job by job, and more than {MOST_NAMED} jobs held GPUs then: choose a "
+    "shorter window."
+)
 PRINT_COLUMNS = ("cluster", "job_id", "start_s", "last_s", "gpu_idle_s", "gpu_measured_s", "gpu_percent_mean")
 
 
@@ -69,15 +74,17 @@ class Figures:
     away: str  # why nothing of what was measured is known; "" when it is
 
 
+_HOLDERS = """
+    SELECT * FROM ended_jobs
+    WHERE gpus > 0 AND start_s IS NOT NULL AND end_s >= $since_s AND end_s < $until_s AND {scope}
+    UNION ALL
+    SELECT * FROM open_jobs WHERE gpus > 0 AND start_s IS NOT NULL AND $running AND {scope}"""
 _JOBS = """
     SELECT j.cluster, j.job_id, j.start_s, j."user", j.account, j.partition, j.gpu_type, j.job_name, j.state, j.gpus,
            j.end_s, p.gpu_percent_mean, p.job_id IS NOT NULL AS is_measured,
            coalesce(p.gpu_measured_s, 0) AS measured_s, coalesce(p.gpu_idle_s, 0) AS idle_s,
            j.gpus * greatest(0, coalesce(j.end_s, greatest(j.seen_s, p.last_s), j.start_s) - j.start_s) AS held_s
-    FROM (SELECT * FROM ended_jobs
-          WHERE gpus > 0 AND start_s IS NOT NULL AND end_s >= $since_s AND end_s < $until_s AND {scope}
-          UNION ALL
-          SELECT * FROM open_jobs WHERE gpus > 0 AND start_s IS NOT NULL AND $running AND {scope}) j
+    FROM ({holders}) j
     LEFT JOIN prints p ON p.cluster = j.cluster AND p.job_id = j.job_id AND p.start_s = j.start_s"""
 _SUMS = "count(*), count(*) FILTER (is_measured), sum(held_s) / 3600.0, sum(measured_s) / 3600.0, sum(idle_s) / 3600.0"
 
@@ -130,23 +137,34 @@ class Waste:
         if until_s <= since_s:
             raise BadWaste("The window is empty: until must be later than since.")
         self.warehouse.refresh()
-        prints, away = self._prints(since_s, until_s)
         with self.warehouse.cursor() as con:
-            con.register("prints", prints)
             tree = AccountTree.read(con, self.projects.current(), self.warehouse.state.clusters)
             put_projects(con, tree)
             scoped = jobs_in_scope(scope, tree)
+            holders = _HOLDERS.format(scope=scoped.text)
+            values = {"since_s": since_s, "until_s": until_s, "running": until_s >= now_s, **scoped.values}
+            prints, away = self._prints(con, holders, values)
+            con.register("prints", prints)
             con.execute(
                 f"CREATE OR REPLACE TEMP TABLE held AS SELECT *, {of_jobs(PROJECT)} AS project "
-                f"FROM ({_JOBS.format(scope=scoped.text)}) WHERE held_s > 0",
-                {"since_s": since_s, "until_s": until_s, "running": until_s >= now_s, **scoped.values},
+                f"FROM ({_JOBS.format(holders=holders)}) WHERE held_s > 0",
+                values,
             )
             yield con, away
 
-    def _prints(self, since_s: int, until_s: int) -> tuple[pa.Table, str]:
-        """What was measured, of every cluster; and why nothing is known of it."""
+    def _prints(self, con: duckdb.DuckDBPyConnection, holders: str, values: dict[str, Any]) -> tuple[pa.Table, str]:
+        """What was measured, of every cluster or of the holders; and why nothing is known of it."""
+        telemetry = self.telemetry
         try:
-            return self.telemetry.footprints_of(self.warehouse.state.clusters, since_s, until_s, PRINT_COLUMNS), ""
+            if telemetry.lists_jobs:
+                window = values["since_s"], values["until_s"]
+                return telemetry.footprints_of(self.warehouse.state.clusters, *window, PRINT_COLUMNS), ""
+            rows = con.execute(
+                f"SELECT cluster, job_id, start_s, end_s FROM ({holders}) LIMIT {MOST_NAMED + 1:d}", values
+            ).fetchall()
+            if len(rows) > MOST_NAMED:
+                return _no_prints(), TOO_MANY
+            return telemetry.footprints([JobRef(*row) for row in rows]).select(list(PRINT_COLUMNS)), ""
         except TelemetryUnusable as error:
             return _no_prints(), str(error)
 

@@ -47,6 +47,7 @@ class IdleJob:
 def idle_now(telemetry: Telemetry, cluster: str, seen: pa.Table, minutes: int, now_s: float) -> list[IdleJob]:
     """Those of the `seen` jobs (rows of `cluster.model.JOBS`) that run and have left all their GPUs idle for so long,
     the longest first. Blocks. Raises TelemetryUnusable."""
+    whole = telemetry.lists_jobs
     prints = {
         row["job_id"]: row
         for row in telemetry.running(cluster).filter(pc.field("gpus") > 0).to_pylist()
@@ -56,14 +57,20 @@ def idle_now(telemetry: Telemetry, cluster: str, seen: pa.Table, minutes: int, n
         pc.and_(pc.equal(seen["state"], "RUNNING"), pc.is_in(seen["job_id"], value_set=pa.array(prints, pa.int64())))
     )
     found = [
-        _idle(cluster, row, prints[row["job_id"]]) for row in running.to_pylist() if _same(row, prints[row["job_id"]])
+        _idle(cluster, row, prints[row["job_id"]])
+        for row in running.to_pylist()
+        if _same(row, prints[row["job_id"]], whole)
     ]
     return sorted(_long_enough(found, minutes, now_s), key=lambda each: (each.idle_since_s, each.job_id))
 
 
-def _same(row: Mapping[str, Any], print_: Mapping[str, Any]) -> bool:
-    """A number that came again, or another attempt, is another job."""
-    return row["start_s"] is not None and abs(row["start_s"] - print_["start_s"]) <= START_S
+def _same(row: Mapping[str, Any], print_: Mapping[str, Any], whole: bool) -> bool:
+    """A number that came again, or another attempt, is another job. Not `whole`: the footprint may begin later than the
+    job, and is the job's alone all the same."""
+    if row["start_s"] is None:
+        return False
+    late_s = print_["start_s"] - row["start_s"]
+    return bool(-START_S <= late_s <= START_S or (not whole and late_s > 0))
 
 
 def _long_enough(jobs: Iterable[IdleJob], minutes: int, now_s: float) -> Iterable[IdleJob]:
@@ -94,5 +101,5 @@ def _idle(cluster: str, row: Mapping[str, Any], print_: Mapping[str, Any]) -> Id
         idle_since_s=int(print_["first_s"] if active_s is None else active_s),
         last_s=int(print_["last_s"]),
         gpu_percent_mean=print_["gpu_percent_mean"],
-        never=active_s is None,
+        never=active_s is None and print_["start_s"] - row["start_s"] <= START_S,
     )

@@ -84,6 +84,26 @@ def test_the_most_idle_come_first(shared: WasteSite) -> None:
     assert list(table(figures(shared), "user")) == ["ada", "bob"]
 
 
+def test_where_jobs_can_not_be_listed_those_that_held_gpus_are_looked_up(site: WasteSite) -> None:
+    listed = figures(site)
+    site.telemetry.lists_jobs = False
+    site.telemetry.asked.clear()
+    named = figures(site)
+    assert [what for what, _ in site.telemetry.asked if what.startswith("footprints")] == ["footprints"]
+    for metric in ("jobs", "measured_jobs", "measured", "idle"):
+        assert named["total"][metric] == pytest.approx(listed["total"][metric], abs=0.02)
+
+
+def test_more_jobs_than_can_be_looked_up_are_said_to_be_too_many(
+    site: WasteSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.telemetry.lists_jobs = False
+    monkeypatch.setattr("backend.waste.figures.MOST_NAMED", 4)
+    answer = figures(site)
+    assert "choose a shorter window" in answer["away"]
+    assert (answer["total"]["jobs"], answer["total"]["measured_jobs"]) == (5, 0)
+
+
 def test_a_coordinator_sees_the_accounts_below_and_no_others(shared: WasteSite) -> None:
     answer = figures(shared, SUE)
     assert set(table(answer, "account")) == {"physics"} and set(table(answer, "user")) == {"ada"}
@@ -193,6 +213,16 @@ def test_a_job_that_left_the_queue_is_not_idle_now(site: WasteSite) -> None:
 
 
 def test_another_job_of_the_same_number_is_not_the_measured_one(site: WasteSite) -> None:
+    site.telemetry.rows = [row | {"start_s": row["start_s"] - HOUR} for row in site.telemetry.rows]
+    assert idle(site.services, OPERATOR, 30)["jobs"] == []
+
+
+def test_a_job_whose_beginning_is_not_shown_any_more_is_idle_all_the_same(site: WasteSite) -> None:
+    site.telemetry.rows = [row | {"start_s": row["start_s"] + 300} for row in site.telemetry.rows]
+    assert idle(site.services, OPERATOR, 30)["jobs"] == []
+    site.telemetry.lists_jobs = False
+    found = idle(site.services, OPERATOR, 30)["jobs"]
+    assert [(job["job_id"], job["never"]) for job in found] == [(11, False), (12, False)]
     site.telemetry.rows = [row | {"start_s": row["start_s"] - HOUR} for row in site.telemetry.rows]
     assert idle(site.services, OPERATOR, 30)["jobs"] == []
 

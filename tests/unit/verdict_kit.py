@@ -55,9 +55,8 @@ def asked_gpus(**facts: Any) -> dict[str, Any]:
 class Measured:
     """Telemetry of which a test says what it knows; `broken` makes every question fail. Counts what it is asked."""
 
-    lists_jobs = True
-
     def __init__(self, *rows: dict[str, Any]) -> None:
+        self.lists_jobs = True
         self.rows = list(rows)
         self.lines: dict[JobRef, Spark] = {}
         self.state = TelemetryState(as_of_s=None)
