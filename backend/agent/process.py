@@ -9,7 +9,8 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from .log import log
@@ -20,6 +21,7 @@ LINE_LIMIT_BYTES = 4096
 LOG_LIMIT_BYTES = 8 * 1024 * 1024
 """What one app may add to the job's output file, which lies in the person's quota."""
 STOP_GRACE_S = 5.0
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -46,6 +48,7 @@ class AppProcess:
                 stdout=write_end,
                 stderr=write_end,
                 start_new_session=True,
+                preexec_fn=_ends_with_agent(),
             )
         except OSError:
             os.close(read_end)
@@ -111,6 +114,15 @@ class AppProcess:
                     sys.stdout.flush()
                 if written >= LOG_LIMIT_BYTES:
                     log(f"{self.name} has written {LOG_LIMIT_BYTES} bytes: the rest is left out")
+
+
+def _ends_with_agent() -> Callable[[], object] | None:
+    """What a child does before it becomes an app: it asks the kernel to be killed when the agent is, for then nobody is
+    left to end it. (A session of its own keeps it from what a Slurm without cgroups kills by process group.)"""
+    try:
+        return partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    except (OSError, AttributeError):
+        return None
 
 
 def adopt_orphans() -> None:
