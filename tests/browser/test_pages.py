@@ -207,6 +207,19 @@ def test_what_changed_shows_without_losing_place_selection_or_element(
     assert page.evaluate("String(getSelection())") == "Cluster"
 
 
+def test_a_page_opened_when_nothing_has_been_new_for_a_while_knows_the_time(
+    context: BrowserContext, house: House
+) -> None:
+    """Else what is old is called new by whoever opens a page after the collector has died."""
+    visit(context, house)  # what it is told is kept for the next
+    time.sleep(5)
+    page, _ = visit(context, house)
+    left = page.locator("[data-until]").first
+    until_s, text = left.evaluate("element => [Number(element.dataset.until), element.textContent]")
+    left_s = sum(int(part) * 60**power for power, part in enumerate(reversed(text.split(":"))))
+    assert abs(until_s - left_s - time.time()) < 3
+
+
 def test_a_scheduler_that_is_away_is_told_and_so_is_its_return(
     context: BrowserContext, house: House, world: World
 ) -> None:

@@ -14,6 +14,14 @@ from pathlib import Path
 STEP_S, HALF_S, MORE_BYTES, WRITE_BYTES = 0.2, 2.0, 32 << 20, 1 << 20
 
 
+def filled(size: int) -> bytearray:
+    """So much memory that is really there, and never more on the way."""
+    piece = bytearray(size)
+    for page in range(0, size, 4096):
+        piece[page] = 1
+    return piece
+
+
 def run(path: Path, seconds: float, half_s: float = HALF_S) -> None:
     held: list[bytearray] = []
     written, block = 0, os.urandom(WRITE_BYTES)
@@ -22,7 +30,7 @@ def run(path: Path, seconds: float, half_s: float = HALF_S) -> None:
         while now - began < seconds:
             phase = int((now - began) / half_s)
             if phase // 2 >= len(held):
-                held.append(bytearray(os.urandom(1 << 10) * (MORE_BYTES >> 10)))
+                held.append(filled(MORE_BYTES))
             data.seek(written % (64 << 20))
             data.write(block)
             data.flush()

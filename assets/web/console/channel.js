@@ -7,7 +7,7 @@ export class Channel {
   constructor(onchange) {
     this.model = null // comes when Panel's scripts have run and the websocket stands
     this.unsent = []
-    this.onchange = onchange // (topic) => void
+    this.onchange = onchange // (topic, whether it changed just now; else it may have been made long ago) => void
     this.topics = new Map() // key → {v, data}
     this.wanted = []
     this.waiting = new Map()
@@ -104,6 +104,6 @@ export class Channel {
       }
       this.put(message.t, message.v, data)
     }
-    this.onchange(message.t)
+    this.onchange(message.t, message.full === undefined)
   }
 }

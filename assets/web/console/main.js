@@ -29,7 +29,7 @@ class App {
   constructor(root, boot) {
     this.boot = boot
     this.root = root
-    this.channel = new Channel((topic) => this.arrived(topic))
+    this.channel = new Channel((topic, changed) => this.arrived(topic, changed))
     this.state = {} // a page's own state, kept while one is elsewhere
     this.ui = {nav: false, menu: false, dialog: null, toasts: [], said: "", online: true}
     this.focusBack = []
@@ -104,8 +104,12 @@ class App {
     return this.channel.get(key)
   }
 
-  arrived(topic) {
-    if (topic === "fresh") setClock(this.topic("fresh").now, this.boot.zone)
+  /** `changed`: just now; else the topic may have been made long ago, and its time is only one that is over. */
+  arrived(topic, changed) {
+    if (topic === "fresh") {
+      const said = this.topic("fresh").now
+      if (changed || said > now()) setClock(said, this.boot.zone)
+    }
     if (topic === "mine") announceChanges(this)
     this.page.arrived?.(this, topic)
     this.render()
@@ -171,8 +175,7 @@ class App {
     setInterval(() => this.tick(), 1000)
     setInterval(() => this.render(), AGES_EVERY_MS)
     setTimeout(() => this.channel.model || this.setOnline(false), CONNECT_MS)
-    const fresh = this.topic("fresh")
-    setClock(fresh ? fresh.now : this.boot.now, this.boot.zone)
+    setClock(this.boot.now, this.boot.zone)
     this.enter()
     this.renderNow()
   }
