@@ -4,7 +4,8 @@ The same synthetic jobs everywhere, in the same run. Each question of the consol
 windows, other people), so that no answer is from memory; the databases' are repeated as they are, caches warm.
 The warehouse is as a site's that has been followed for a while: the months of the past are settled, one or two files
 each.
-CARME_BENCH_USAGE: how many jobs, with commas. CARME_BENCH_USAGE_AGAINST=none: the console alone.
+CARME_BENCH_USAGE: how many jobs, with commas. CARME_BENCH_USAGE_AGAINST: whom else to ask, with commas (default
+sql,sreport,sacct); none: the console alone.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tests.bench._slurmdbd import CACHE, NAME, connect, filled
 from tests.harness import Cluster
 
 SIZES = [int(rows) for rows in os.environ.get("CARME_BENCH_USAGE", "1000000,10000000").split(",")]
-ALONE = os.environ.get("CARME_BENCH_USAGE_AGAINST", "") == "none"
+AGAINST = frozenset(os.environ.get("CARME_BENCH_USAGE_AGAINST", "sql,sreport,sacct").split(",")) - {"none"}
 TIMES = 40  # of each question to the console
 OTHERS = 3  # of each to the others
 PATIENCE_S = 300.0  # what takes longer is not asked again
@@ -145,7 +146,7 @@ def figures() -> Iterator[Figure]:
             against = f"{rows} jobs, {len(times)} different questions"
             yield Figure(f"usage_{name}_{size}_p50_ms", ours[name] * 1000, "ms", "", against)
             yield Figure(f"usage_{name}_{size}_p95_ms", percentile(times, 95) * 1000, "ms", "<= 150", against)
-        if not ALONE:
+        if AGAINST:
             with filled(rows) as cluster:
                 yield from _against(cluster, size, ours)
 
@@ -176,8 +177,19 @@ def _repeated(ask: Callable[[], Any]) -> list[float]:
 
 def _against(cluster: Cluster, size: str, ours: dict[str, float]) -> Iterator[Figure]:
     end_s = _jobs.UNTIL_S
-    start_s, person = end_s - 90 * DAY_S, _jobs.PEOPLE // 2
-    user = f"user{person:03d}"
+    start_s = end_s - 90 * DAY_S
+    if "sql" in AGAINST:
+        yield from _against_sql(cluster, size, ours, start_s, end_s)
+    for name, (tool, command) in _commands(start_s, end_s).items():
+        if tool in AGAINST:
+            times = _repeated(lambda command=command: cluster.run(command, check=True, timeout=1800))  # type: ignore[misc]
+            yield from _ratio(name, size, tool, times, ours[name], goal=">= 200" if tool == "sacct" else "")
+
+
+def _against_sql(
+    cluster: Cluster, size: str, ours: dict[str, float], start_s: int, end_s: int
+) -> Iterator[Figure]:
+    user = f"user{_jobs.PEOPLE // 2:03d}"
     with connect(cluster) as link, link.cursor() as ask:
         ask.execute("SET time_zone = '+00:00'")
         ask.execute(f"SELECT id_user FROM {NAME}_job_table j JOIN {NAME}_assoc_table a USING (id_assoc) "
@@ -191,9 +203,6 @@ def _against(cluster: Cluster, size: str, ours: dict[str, float]) -> Iterator[Fi
         for name, statement in _sql(start_s, end_s, uid).items():
             times = _repeated(lambda statement=statement: run(statement))  # type: ignore[misc]
             yield from _ratio(name, size, "sql", times, ours[name], goal=">= 50")
-    for name, (tool, command) in _commands(start_s, end_s).items():
-        times = _repeated(lambda command=command: cluster.run(command, check=True, timeout=1800))  # type: ignore[misc]
-        yield from _ratio(name, size, tool, times, ours[name], goal=">= 200" if tool == "sacct" else "")
 
 
 def _ratio(name: str, size: str, other: str, times: list[float], ours_s: float, *, goal: str) -> Iterator[Figure]:
