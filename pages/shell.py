@@ -72,7 +72,7 @@ def page(services: Services, viewer: Viewer, name: str) -> Any:
     """A new document, opening at the page called `name`."""
     live = live_of(services)
     desk = Desk(services, viewer, live, {**ACTIONS, "topics": watch})
-    shown = console.Console(desk, boot=boot(services, viewer, live, name))
+    shown = console.Console(desk, name, boot=boot(services, viewer, live, name))
     document = state.curdoc
     if document is not None:
         document.config.update(reconnect_session=True, notify_connection_status=False)

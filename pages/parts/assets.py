@@ -7,11 +7,13 @@ relative paths: the version is a folder, `/assets/<version>/console/main.js` is 
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import cache
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[2] / "assets" / "web"
 CONSOLE = FOLDER / "console"
+IMPORTED = re.compile(r'^import .* from "(\.[^"]+)"', re.MULTILINE)
 
 
 @cache
@@ -30,6 +32,13 @@ def base() -> str:
 
 
 @cache
-def modules() -> tuple[str, ...]:
-    """The addresses of all scripts of the console: asked for at once, so that imports find them there."""
-    return tuple(f"{base()}/{path.relative_to(CONSOLE)}" for path in sorted(CONSOLE.rglob("*.js")))
+def modules(page: str) -> tuple[str, ...]:
+    """The addresses of all scripts that the page called `page` needs: asked for at once, so that imports find them."""
+    found: set[Path] = set()
+    waiting = [CONSOLE / "main.js", CONSOLE / f"{page}.js"]
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting += [(path.parent / name).resolve() for name in IMPORTED.findall(path.read_text())]
+    return tuple(f"{base()}/{path.relative_to(CONSOLE)}" for path in sorted(found))

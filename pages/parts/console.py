@@ -63,16 +63,17 @@ class Console(JSComponent):
     }
     """
 
-    def __init__(self, desk: Desk, boot: str, **params: Any) -> None:
+    def __init__(self, desk: Desk, page: str, boot: str, **params: Any) -> None:
         super().__init__(**params)
         self._desk = desk
+        self._page = page
         self._boot = boot  # what the first picture is drawn from, as JSON
 
     def server_doc(self, doc: Document | None = None, title: str | None = None, location: Any = True) -> Document:
         filled: Document = super().server_doc(doc, title, location)
         filled.template = document_template()
         filled.template_variables["carme_base"] = assets.base()
-        filled.template_variables["carme_modules"] = assets.modules()
+        filled.template_variables["carme_modules"] = assets.modules(self._page)
         filled.template_variables["carme_boot"] = in_script(self._boot)
         return filled
 

@@ -184,6 +184,42 @@ def test_going_to_another_page_keeps_the_document_and_has_a_real_address(context
     expect(page.get_by_role("heading", level=1, name="Launch")).to_be_visible()
 
 
+def test_a_page_asks_for_its_own_scripts_at_once_and_for_the_others_when_it_is_drawn(
+    context: BrowserContext, house: House
+) -> None:
+    page, _ = visit(context, house)
+    at_once = page.evaluate("[...document.querySelectorAll('link[rel=modulepreload]')].map(link => link.href)")
+    assert [address for address in at_once if address.endswith("/home.js")]
+    assert not [address for address in at_once if address.endswith(("/waste.js", "/job/charts.js"))]
+    before_drawn = """() => performance.getEntriesByType("resource")
+        .filter(one => one.startTime < performance.getEntriesByName("carme-complete")[0].startTime)
+        .map(one => one.name).filter(name => name.includes("/console/") && name.endsWith(".js"))"""
+    assert sorted(page.evaluate(before_drawn)) == sorted(at_once)  # none was found by another's import only
+    page.wait_for_function("() => performance.getEntriesByType('resource').some(one => one.name.endsWith('/truth.js'))")
+    page.context.set_offline(True)
+    page.get_by_role("navigation").get_by_role("link", name="Waste").click()
+    expect(page.get_by_role("heading", level=1, name="Waste")).to_be_visible()
+    expect(page.get_by_role("button", name="30 min")).to_be_visible()
+
+
+def test_a_page_whose_script_does_not_come_says_so_and_is_loaded_again(context: BrowserContext, house: House) -> None:
+    context.route("**/waste.js", lambda route: route.abort())
+    page, _ = visit(context, house)
+    page.get_by_role("navigation").get_by_role("link", name="Waste").click()
+    expect(page.get_by_text("This page could not be loaded")).to_be_visible()
+    found = Axe().run(page).response["violations"]
+    assert [(v["id"], [n["html"][:200] for n in v["nodes"]]) for v in found] == []
+    if folder := os.environ.get("CARME_PICTURES"):
+        page.screenshot(path=f"{folder}/script-missing.png")
+    page.get_by_role("navigation").get_by_role("link", name="Jobs").click()
+    expect(page.get_by_role("heading", level=1, name="Jobs")).to_be_visible()
+    page.go_back()
+    context.unroute("**/waste.js")
+    page.get_by_role("button", name="Load again").click()
+    expect(page.get_by_text("This page could not be loaded")).to_have_count(0)
+    expect(page.get_by_role("heading", level=1, name="Waste")).to_be_visible()
+
+
 def test_what_changed_shows_without_losing_place_selection_or_element(
     context: BrowserContext, house: House, world: World
 ) -> None:

@@ -4,22 +4,10 @@ import {Channel} from "./channel.js"
 import {patch} from "./dom.js"
 import {setClock, ticking, now} from "./format.js"
 import {shell, Theme} from "./shell.js"
-import * as budgets from "./budgets.js"
-import * as compare from "./compare.js"
-import * as home from "./home.js"
-import * as cluster from "./cluster.js"
-import * as job from "./job.js"
-import * as jobs from "./jobs.js"
-import * as launch from "./launch.js"
-import * as reports from "./reports.js"
-import * as sessions from "./sessions.js"
-import * as truth from "./truth.js"
-import * as usage from "./usage.js"
-import * as waste from "./waste.js"
 import {goLive} from "./live.js"
 import {announceChanges} from "./notify.js"
+import {isLoaded, load, loadAhead, page} from "./pages.js"
 
-const PAGES = {budgets, home, cluster, compare, job, jobs, launch, reports, sessions, usage, truth, waste}
 const AGES_EVERY_MS = 15000
 const CONNECT_MS = 15000 // without a connection for so long, the page says so
 const LOOK_MS = 2000
@@ -40,12 +28,13 @@ class App {
   }
 
   get page() {
-    return PAGES[this.route.page] || home
+    return page(this.route.page, this.route.title)
   }
 
   read(url) {
-    const item = this.boot.nav.find((entry) => entry.path === url.pathname)
-    return {page: item ? item.name : this.boot.page, query: new URLSearchParams(url.search)}
+    const {nav} = this.boot
+    const item = nav.find((entry) => entry.path === url.pathname) || nav.find((entry) => entry.name === this.boot.page)
+    return {page: item.name, title: item.title, query: new URLSearchParams(url.search)}
   }
 
   /** Go to an address of the console without loading it anew. `replace`: no step in the history. */
@@ -65,7 +54,7 @@ class App {
     this.ui.nav = false
     this.ui.menu = false
     if (before !== this.route.page) {
-      if (PAGES[before]?.leave) PAGES[before].leave(this)
+      page(before).leave?.(this)
       this.ui.dialog = null
       this.enter()
       this.renderNow()
@@ -79,6 +68,14 @@ class App {
   }
 
   enter() {
+    const {page: name} = this.route
+    if (!isLoaded(name)) {
+      load(name).then(() => {
+        if (this.route.page !== name) return
+        if (isLoaded(name)) this.enter()
+        this.render()
+      })
+    }
     const everywhere = this.boot.nav.some((item) => item.name === "truth") ? ["mine", "told", "truth"] : ["mine", "told"]
     this.channel.want(["fresh", ...new Set([...everywhere, ...this.page.topics(this)])])
     this.page.enter?.(this)
@@ -193,6 +190,7 @@ class App {
     })
     this.setOnline(true)
     this.root.dataset.live = "yes"
+    loadAhead(this.boot.nav.map((item) => item.name))
   }
 
   setOnline(online) {
@@ -225,6 +223,7 @@ class App {
 }
 
 const app = new App(document.getElementById("carme"), JSON.parse(document.getElementById("carme-boot").textContent))
+await load(app.route.page)
 app.start()
 app.root.dataset.ready = "yes"
 performance.mark("carme-complete")
