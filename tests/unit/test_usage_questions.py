@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -15,9 +17,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from backend.accounting.model import JOBS
 from backend.accounting.usage import CATALOGUE, JOB_SIZES, BadQuestion, Question, Scope, Usage
 from backend.accounting.usage.cache import ENTRY_BYTES, Cache
 from backend.accounting.usage.figures.formulas import FORMULAS, QUANTILES, SHARES, UNAVAILABLE
+from backend.accounting.warehouse import Warehouse
 from tests.unit.usage_kit import Accounts, at, job
 
 HOUR_S, DAY_S = 3600, 86400
@@ -198,6 +202,34 @@ def test_rows_of_jobs_come_by_pages_and_as_a_stream(usage: Usage) -> None:
         streamed = [number for batch in reader for number in batch["job_id"].to_pylist()]
     assert paged == streamed == list(range(11, 0, -1))
     assert {page.total_rows for page in pages} == {11}
+
+
+def test_the_rows_of_a_page_are_found_in_whichever_file_they_lie(tmp_path: Path) -> None:
+    """Numbers begin anew, clocks go wrong, jobs run for months: neither order says where a row is."""
+    draw = random.Random(3)
+    numbers = draw.sample(range(1, 400), 60)
+    rows = []
+    for number in numbers:
+        submit_s = draw.randrange(360) * DAY_S
+        end_s = draw.choice([submit_s + HOUR_S, submit_s + 90 * DAY_S, submit_s - HOUR_S, None])
+        cluster = draw.choice(["c", "d"])
+        more = {"cluster": cluster, "submit_s": submit_s, "job_name": f"{cluster}{number}", "seen_s": submit_s + DAY_S}
+        rows.append(job(number, submit_s - 2 * HOUR_S, end_s, **more))
+    with Warehouse.write(tmp_path, "UTC") as writer:
+        for cluster in ("c", "d"):
+            for month in range(12):  # files of their own
+                some = [row for row in rows if row["cluster"] == cluster and row["submit_s"] // (31 * DAY_S) == month]
+                writer.upsert(pa.Table.from_pylist(some, schema=JOBS), cluster=cluster)
+                writer.commit()
+    usage = Usage(Warehouse(tmp_path, 256), "UTC")
+    asked = Question(("cpu_hours", "jobs"), 0, 500 * DAY_S)
+    for order in ("-submit_s", "job_id", "-cpu_hours", "end_s"):
+        found = [
+            (row["cluster"], row["job_id"], row["job_name"])
+            for offset in range(0, 63, 7)
+            for row in usage.jobs(asked, ALL, order=order, limit=7, offset=offset).table.to_pylist()
+        ]
+        assert sorted(found) == sorted((row["cluster"], row["job_id"], row["job_name"]) for row in rows), order
 
 
 class Moving(Accounts):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -19,7 +20,7 @@ import pyarrow as pa
 from backend.accounting.model import ACCOUNTS, CAPACITY, JOBS, SUSPENDS
 from backend.accounting.projects import Project, Projects
 from backend.accounting.usage.figures.rollup import SCHEMA, day_starts, roll_up
-from backend.accounting.warehouse import ClusterState, WarehouseState
+from backend.accounting.warehouse import ClusterState, JobsFile, Reading, WarehouseState
 
 Row = Mapping[str, Any]
 ALL_DAY_S = 86400
@@ -126,3 +127,15 @@ class Accounts:
             yield connection
         finally:
             connection.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[Reading]:
+        with self.cursor() as connection:
+            yield InMemory(connection, (), self.generation, Path(), ())
+
+
+class InMemory(Reading):
+    """Of rows that lie in no file."""
+
+    def ended(self, files: Iterable[JobsFile], more: str = "") -> str:
+        return "SELECT * FROM ended_jobs"

@@ -3,7 +3,7 @@
 # ruff: noqa: S608 - the text is put together from the words in this package only; what was asked goes as parameters
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from backend.accounting.usage.source import first_row
 from backend.accounting.usage.terms.catalogue import TIME
 from backend.accounting.usage.terms.question import BadQuestion, Question
 from backend.accounting.usage.terms.zones import stretches, zone_of
+from backend.accounting.warehouse import Reading
 
 Cell = Mapping[str, str | int | None]
 
@@ -166,8 +167,9 @@ class Drill:
         con.execute(f"CREATE OR REPLACE TEMP TABLE contributions AS {found.text}", found.values)
         return int(first_row(con, "SELECT count(*) FROM contributions")[0])
 
-    def page(self, con: duckdb.DuckDBPyConnection, order: str, limit: int | None, offset: int) -> pa.Table:
+    def page(self, reading: Reading, order: str, limit: int | None, offset: int) -> pa.Table:
         """So many rows of `contributions` with all that is known of them."""
+        con = reading.con
         end = f" LIMIT {limit:d}" if limit is not None else ""
         con.execute(
             "CREATE OR REPLACE TEMP TABLE page AS SELECT *, row_number() OVER () AS place FROM "
@@ -175,11 +177,13 @@ class Drill:
         )
         found = first_row(con, "SELECT list(DISTINCT job_id), min(submit_s), max(submit_s) FROM page")
         job_ids, first_s, last_s = found if found[0] else ([], 0, 0)
-        # Few rows are found by the files' statistics; many by joining.
         near = Sql("submit_s >= $first_s AND submit_s <= $last_s", {"first_s": first_s, "last_s": last_s})
+        jobs = "jobs"
+        # Few rows are found by the files' ranges and statistics; many by joining.
         if 0 < len(job_ids) <= FEW:
             near = Sql(f"{near.text} AND job_id IN ({', '.join(str(int(each)) for each in job_ids)})", near.values)
-        shown = self._shown("page", near)
+            jobs = _in_files(reading, job_ids, last_s)
+        shown = self._shown("page", near, jobs)
         return con.sql(f"{shown.text} ORDER BY c.place", params=shown.values).to_arrow_table()
 
     def reader(self, con: duckdb.DuckDBPyConnection, order: str, rows: int) -> pa.RecordBatchReader:
@@ -194,13 +198,13 @@ class Drill:
         way = "DESC" if order.startswith("-") else "ASC"
         return f"{key} {way} NULLS LAST, {of}cluster, {of}submit_s DESC, {of}job_id DESC"
 
-    def _shown(self, relation: str, near: Sql) -> Sql:
+    def _shown(self, relation: str, near: Sql, jobs: str = "jobs") -> Sql:
         columns = ", ".join(f"j.{quoted(name)}" for name in JOBS.names)
         metrics = "".join(f", {_own_value(name, 'c.')} AS {quoted(name)}" for name in self.question.metrics)
         raws = "".join(f", c.{raw} AS {ADDED}{raw}" for raw in self.raws)
         condition = self.rows.of_detail()
         return Sql(
-            f"SELECT {columns}{metrics}{raws} FROM (SELECT * FROM jobs WHERE {near.text} AND {condition.text}) j "
+            f"SELECT {columns}{metrics}{raws} FROM (SELECT * FROM {jobs} WHERE {near.text} AND {condition.text}) j "
             f"JOIN {relation} c USING (cluster, job_id, submit_s)",
             {**near.values, **condition.values},
         )
@@ -229,6 +233,16 @@ class Drill:
             else:
                 figures[metric] = None
         return figures
+
+
+def _in_files(reading: Reading, job_ids: Sequence[int], last_s: int) -> str:
+    """`jobs` over the files alone that could hold rows of these numbers, submitted at `last_s` or before."""
+    files = [
+        file
+        for file in reading.files
+        if file.min_submit_s <= last_s and any(file.min_job_id <= each <= file.max_job_id for each in job_ids)
+    ]
+    return f"({reading.ended(files)} UNION ALL SELECT * FROM open_jobs)"
 
 
 def _own_value(metric: str, of: str) -> str:

@@ -36,7 +36,7 @@ from backend.accounting.usage.terms.catalogue import (
     methods,
 )
 from backend.accounting.usage.terms.question import Answer, BadQuestion, Question, Scope
-from backend.accounting.warehouse import WarehouseState
+from backend.accounting.warehouse import Reading, WarehouseState
 
 Number = float | int | None
 NO_CELL: Cell = {}
@@ -114,9 +114,10 @@ class Usage:
         """
         if (limit is not None and limit < 0) or offset < 0:
             raise BadQuestion("limit", "Limit and offset can't be negative.")
-        with self._behind(question, scope, cell, order) as (con, drill):
+        with self._behind(question, scope, cell, order) as (reading, drill):
+            con = reading.con
             total_rows = drill.make(con, order)
-            table = drill.page(con, order or "-submit_s", limit, offset)
+            table = drill.page(reading, order or "-submit_s", limit, offset)
             had = capacity.shares(con, plan(drill.alone, scope, None), self.warehouse.state)
             return JobRows(table, total_rows, drill.sums(con, had))
 
@@ -128,14 +129,14 @@ class Usage:
 
         Without an order as they lie in the warehouse; with one they are sorted first, on disk if need be.
         """
-        with self._behind(question, scope, cell, order) as (con, drill):
-            drill.make(con, order)
-            yield drill.reader(con, order, rows)
+        with self._behind(question, scope, cell, order) as (reading, drill):
+            drill.make(reading.con, order)
+            yield drill.reader(reading.con, order, rows)
 
     @contextmanager
     def _behind(
         self, question: Question, scope: Scope, cell: Cell, order: str
-    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Drill]]:
+    ) -> Iterator[tuple[Reading, Drill]]:
         projects = self.projects.current()
         question = _possible(check(question), projects)
         if order and order.removeprefix("-") not in {*ORDERS, *question.metrics}:
@@ -148,9 +149,9 @@ class Usage:
             rates = costs.rates_of(ask, narrowed, scope, self.prices.current())
         self.warehouse.refresh()
         generation = self.warehouse.generation
-        with self.warehouse.cursor() as con:
-            tree = self._tree(con, generation, projects)
-            yield con, Drill(narrowed, names, Rows(scope, question.where, tree), rates)
+        with self.warehouse.reading() as reading:
+            tree = self._tree(reading.con, generation, projects)
+            yield reading, Drill(narrowed, names, Rows(scope, question.where, tree), rates)
 
     def values(self, dimension: str, scope: Scope, prefix: str = "", limit: int = 50) -> list[str]:
         """What a dimension's filter can be, of jobs in the scope: those that begin so (in any case), by name."""

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import duckdb
 
-from backend.accounting.warehouse import WarehouseState
+from backend.accounting.warehouse import Reading, WarehouseState
 
 
 class Source(Protocol):
@@ -28,6 +28,8 @@ class Source(Protocol):
     def refresh(self) -> bool: ...
 
     def cursor(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]: ...
+
+    def reading(self) -> AbstractContextManager[Reading]: ...
 
 
 def first_row(con: duckdb.DuckDBPyConnection, text: str, values: Mapping[str, Any] | None = None) -> tuple[Any, ...]:
