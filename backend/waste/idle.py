@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backend.accounting.rounds import SESSION_PREFIX
-from backend.telemetry import Telemetry
+from backend.telemetry import JobRef, Telemetry
 
 LEAST_MINUTES = 5
 MOST_MINUTES = 7 * 24 * 60
@@ -48,20 +48,29 @@ def idle_now(telemetry: Telemetry, cluster: str, seen: pa.Table, minutes: int, n
     """Those of the `seen` jobs (rows of `cluster.model.JOBS`) that run and have left all their GPUs idle for so long,
     the longest first. Blocks. Raises TelemetryUnusable."""
     whole = telemetry.lists_jobs
-    prints = {
-        row["job_id"]: row
-        for row in telemetry.running(cluster).filter(pc.field("gpus") > 0).to_pylist()
-        if row["gpu_measured_s"]
-    }
+    prints = _with_gpus(telemetry.running(cluster))
     running = seen.filter(
         pc.and_(pc.equal(seen["state"], "RUNNING"), pc.is_in(seen["job_id"], value_set=pa.array(prints, pa.int64())))
-    )
+    ).to_pylist()
+    if not whole:
+        prints |= _with_gpus(telemetry.footprints(_others(cluster, running, prints)))
     found = [
-        _idle(cluster, row, prints[row["job_id"]])
-        for row in running.to_pylist()
-        if _same(row, prints[row["job_id"]], whole)
+        _idle(cluster, row, prints[row["job_id"]]) for row in running if _same(row, prints[row["job_id"]], whole)
     ]
     return sorted(_long_enough(found, minutes, now_s), key=lambda each: (each.idle_since_s, each.job_id))
+
+
+def _with_gpus(prints: pa.Table) -> dict[int, dict[str, Any]]:
+    return {row["job_id"]: row for row in prints.to_pylist() if row["gpus"] and row["gpu_measured_s"]}
+
+
+def _others(cluster: str, running: Iterable[Mapping[str, Any]], prints: Mapping[int, Any]) -> list[JobRef]:
+    """Those whose footprint has an earlier attempt in it, or another job of the number."""
+    return [
+        JobRef(cluster, row["job_id"], row["start_s"])
+        for row in running
+        if row["start_s"] is not None and prints[row["job_id"]]["start_s"] < row["start_s"] - START_S
+    ]
 
 
 def _same(row: Mapping[str, Any], print_: Mapping[str, Any], whole: bool) -> bool:

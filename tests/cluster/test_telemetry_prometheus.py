@@ -1,4 +1,4 @@
-"""Telemetry out of a real Prometheus: the same answers as out of the console's own store."""
+"""Telemetry out of a real Prometheus and a real VictoriaMetrics: the same answers as out of the console's own store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from backend.telemetry import JobRef, TelemetryUnusable
 from backend.telemetry.prometheus import PrometheusTelemetry, source
 from backend.telemetry.prometheus.api import Api
 from backend.telemetry.rows import wide_rows
-from tests.cluster.prometheus import prometheus
+from tests.cluster.prometheus import SERVERS, exposed
 from tests.unit.telemetry_kit import CLUSTER, TelemetrySite, ramp, square
 
 JOB_ID = 7
@@ -37,28 +37,11 @@ def filled(folder: Path, now_s: float) -> tuple[TelemetrySite, JobRef]:
     return site, site.job(JOB_ID, nodes=("n1", "n2"), gpus=2, hours=1, shape=shape, node_wide=True)
 
 
-def exposed(site: TelemetrySite) -> Iterator[str]:
-    """What was kept as a Prometheus that scraped the nodes has it."""
-    by_metric: dict[str, list[str]] = {}
-    for chunk in site.store.chunks(CLUSTER, JOB_ID):
-        for name, values in zip(chunk.metrics, chunk.means.tolist(), strict=True):
-            labels = {"cluster": CLUSTER, "jobid": str(JOB_ID), "node": chunk.key.node, "device": chunk.key.device,
-                      "model": chunk.model, "instance": f"{chunk.key.node}:9419", "job": "carme"}  # fmt: skip
-            told = ",".join(f'{key}="{value}"' for key, value in labels.items())
-            by_metric.setdefault(name, []).extend(
-                f"carme_job_{name}{{{told}}} {value} {at:.3f}"
-                for at, value in zip(chunk.times_s.tolist(), values, strict=True)
-            )
-    for name, lines in by_metric.items():
-        yield f"# TYPE carme_job_{name} gauge"
-        yield from lines
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
-    folder = tmp_path_factory.mktemp("prometheus")
+@pytest.fixture(scope="module", params=SERVERS)
+def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    folder = tmp_path_factory.mktemp(request.param)
     site, job = filled(folder / "telemetry", float(int(time.time() / 3600) * 3600 - 7200))
-    with prometheus(folder, exposed(site)) as url:
+    with SERVERS[request.param](folder, exposed(site.store.chunks(CLUSTER, JOB_ID))) as url:
         yield Both(url, site, job)
 
 

@@ -2,7 +2,7 @@
 
 A point of a series is what was scraped within its bin: mean, low and high. Footprints and small lines are of values
 taken at regular distances, at most `FOOTPRINT_POINTS` over a job: a peak between two of them shows only in metrics that
-count peaks themselves.
+count peaks themselves, and in when the GPUs of a running job were last at work.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from backend.telemetry.catalogue import BY_NAME, METRICS
+from backend.telemetry.catalogue import BY_NAME, IDLE_GPU_PERCENT, METRICS
 from backend.telemetry.model import (
     FOOTPRINTS,
     Device,
@@ -214,8 +214,10 @@ class PrometheusTelemetry:
     def _unnamed(self, cluster: str, first_s: float, last_s: float, there_since_s: float) -> list[dict[str, Any]]:
         if last_s <= first_s:
             return []
-        labels = self._api.labels(_selector(cluster, None, "cpu_cores"), there_since_s, last_s)
-        job_ids = sorted({int(found["jobid"]) for found in labels if found.get("jobid", "").isdigit()})
+        # Not the labels of the time: those VictoriaMetrics knows by the day only.
+        within = f"{_selector(cluster, None, 'cpu_cores')}[{round((last_s - there_since_s) * 1000)}ms]"
+        there = [one["metric"] for one in self._api.instant(f"count by (jobid) (last_over_time({within}))", last_s)]
+        job_ids = sorted({int(labels["jobid"]) for labels in there if labels.get("jobid", "").isdigit()})
         rows = []
         with ThreadPoolExecutor(AT_ONCE) as pool:
             parts = [job_ids[at : at + JOBS_AT_ONCE] for at in range(0, len(job_ids), JOBS_AT_ONCE)]
@@ -248,9 +250,11 @@ class PrometheusTelemetry:
         return None if tally is None else tally.row(job.cluster, job.job_id, job.start_s, job.end_s)
 
     def _tallies(self, cluster: str, job_ids: Sequence[int], first_s: float, last_s: float) -> dict[int, Tally]:
-        last_s = min(last_s, self._now())  # a value is shown for some minutes more, unless its target says it is gone
+        now_s = self._now()
+        last_s = min(last_s, now_s)  # a value is shown for some minutes more, unless its target says it is gone
         step_s = max(10.0, float(step_for(last_s - first_s, FOOTPRINT_POINTS)))
-        found = self._api.range(_selector(cluster, job_ids, *_NAMES), first_s, last_s, step_s)
+        looks = last_s - (last_s - first_s) // step_s * step_s, last_s, step_s  # the newest value is one of them
+        found = self._api.range(_selector(cluster, job_ids, *_NAMES), *looks)
         chunks: dict[int, dict[Key, Chunk]] = {}
         for key, series in _grouped(cluster, found).items():
             chunks.setdefault(key.job_id, {})[key] = _chunk(key, series)
@@ -260,7 +264,23 @@ class PrometheusTelemetry:
             tally.add(list(its.values()))
             if tally.measured:
                 tallies[job_id] = tally
+        if with_gpus := [job_id for job_id, tally in tallies.items() if tally.gpus and tally.last_s >= now_s - RUNNING_S]:
+            for job_id, active_s in self._active(cluster, with_gpus, looks).items():
+                tallies[job_id].active_s = max(tallies[job_id].active_s, active_s)
         return tallies
+
+    def _active(self, cluster: str, job_ids: Sequence[int], looks: tuple[float, float, float]) -> dict[int, float]:
+        """The end of the last step in which a GPU of the job was not idle, however short."""
+        counted, driver = (
+            f"max_over_time({_selector(cluster, job_ids, name)}[{round(looks[2] * 1000)}ms])"
+            for name in ("gpu_busy_percent", "gpu_utilisation_percent")
+        )
+        found = self._api.range(f"max by (jobid) ({counted} or {driver})", *looks)
+        busy = {
+            int(one["metric"]["jobid"]): [at for at, text in one["values"] if float(text) >= IDLE_GPU_PERCENT]
+            for one in found
+        }
+        return {job_id: float(times[-1]) for job_id, times in busy.items() if times}
 
     def _span(self, job: JobRef) -> tuple[float, float]:
         end_s = self._now() if job.end_s is None else job.end_s
