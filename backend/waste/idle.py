@@ -54,9 +54,7 @@ def idle_now(telemetry: Telemetry, cluster: str, seen: pa.Table, minutes: int, n
     ).to_pylist()
     if not whole:
         prints |= _with_gpus(telemetry.footprints(_others(cluster, running, prints)))
-    found = [
-        _idle(cluster, row, prints[row["job_id"]]) for row in running if _same(row, prints[row["job_id"]], whole)
-    ]
+    found = [_idle(cluster, row, prints[row["job_id"]]) for row in running if _same(row, prints[row["job_id"]], whole)]
     return sorted(_long_enough(found, minutes, now_s), key=lambda each: (each.idle_since_s, each.job_id))
 
 

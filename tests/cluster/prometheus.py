@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 import time
@@ -27,16 +28,22 @@ def programs(package: str, names: Sequence[str], folder: Path) -> list[str]:
     if len(installed) == len(names):
         return installed
     kept = cache_folder() / package
-    if not all((kept / "usr" / "bin" / name).exists() for name in names):
-        if subprocess.run(["apt-cache", "show", package], capture_output=True, timeout=60).returncode:
-            pytest.skip(f"this system has no package {package}")
-        subprocess.run(["apt-get", "download", package], cwd=folder, check=True, capture_output=True, timeout=240)
-        (found,) = folder.glob(f"{package}_*.deb")
-        subprocess.run(["dpkg", "-x", str(found), str(folder / "root")], check=True, timeout=120)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(kept, ignore_errors=True)
-        shutil.move(folder / "root", kept)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with kept.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not all((kept / "usr" / "bin" / name).exists() for name in names):
+            _unpack(package, folder, kept)
     return [str(kept / "usr" / "bin" / name) for name in names]
+
+
+def _unpack(package: str, folder: Path, kept: Path) -> None:
+    if subprocess.run(["apt-cache", "show", package], check=False, capture_output=True, timeout=60).returncode:
+        pytest.skip(f"this system has no package {package}")
+    subprocess.run(["apt-get", "download", package], cwd=folder, check=True, capture_output=True, timeout=240)
+    (found,) = folder.glob(f"{package}_*.deb")
+    subprocess.run(["dpkg", "-x", str(found), str(folder / "root")], check=True, timeout=120)
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.move(folder / "root", kept)
 
 
 def exposed(chunks: Iterable[Chunk]) -> Iterator[str]:
@@ -118,4 +125,4 @@ def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
                 return
         except (OSError, urllib.error.URLError):
             time.sleep(0.1)
-    raise TimeoutError(f"{server.args} did not start")
+    raise TimeoutError(f"{url} did not answer")

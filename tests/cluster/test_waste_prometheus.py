@@ -70,7 +70,9 @@ def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_jobs_that_left_their_gpus_idle_for_hours_are_found_and_those_at_work_are_not(asked: Asked) -> None:
-    own, found = ({job["job_id"]: job for job in idle(each, OPERATOR, 30)["jobs"]} for each in (asked.own, asked.server))
+    own, found = (
+        {job["job_id"]: job for job in idle(each, OPERATOR, 30)["jobs"]} for each in (asked.own, asked.server)
+    )
     assert set(own) == {IDLE, LONG, AGAIN}
     assert set(found) == set(own)
     for job_id, job in found.items():
@@ -84,6 +86,19 @@ def test_how_long_is_never_said_to_be_longer_than_it_was(asked: Asked) -> None:
     minutes = int(asked.site.now_s - asked.site.store.footprints(CLUSTER, [IDLE])[0]["last_active_s"]) // 60
     assert IDLE not in {job["job_id"] for job in idle(asked.server, OPERATOR, minutes + 2)["jobs"]}
     assert IDLE in {job["job_id"] for job in idle(asked.server, OPERATOR, minutes - STEP_S // 60 - 2)["jobs"]}
+
+
+def test_of_a_days_jobs_those_that_are_over_are_not_looked_at(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    queries: list[str] = []
+    ask = Api.range
+
+    def kept(self: Api, query: str, first_s: float, last_s: float, step_s: float) -> Any:
+        queries.append(query)
+        return ask(self, query, first_s, last_s, step_s)
+
+    monkeypatch.setattr(Api, "range", kept)
+    assert asked.server.telemetry.running(CLUSTER).num_rows == 6
+    assert str(IDLE) in queries[0] and not any(str(ENDED) in query for query in queries)
 
 
 def test_hours_are_those_of_the_consoles_own_store(asked: Asked) -> None:

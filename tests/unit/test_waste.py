@@ -227,6 +227,13 @@ def test_a_job_whose_beginning_is_not_shown_any_more_is_idle_all_the_same(site: 
     assert idle(site.services, OPERATOR, 30)["jobs"] == []
 
 
+def test_of_a_job_that_was_requeued_the_attempt_that_runs_is_looked_up(site: WasteSite) -> None:
+    site.telemetry.lists_jobs = False
+    site.telemetry.rows += [row | {"start_s": row["start_s"] - HOUR} for row in site.telemetry.rows]
+    found = idle(site.services, OPERATOR, 30)["jobs"]
+    assert [(job["job_id"], job["never"]) for job in found] == [(11, False), (12, True)]
+
+
 def test_what_was_not_measured_for_a_while_is_not_known_to_be_idle(site: WasteSite) -> None:
     for row in site.telemetry.rows:
         row["last_s"] = (row["last_active_s"] or row["first_s"]) + 60

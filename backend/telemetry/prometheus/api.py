@@ -14,8 +14,8 @@ from backend.telemetry.model import TelemetryUnusable
 TIMEOUT_S = 30.0
 MOST_BYTES = 256 << 20
 PLAIN = {"nocache": "1", "latency_offset": "1ms", "deny_partial_response": "1"}
-"""What VictoriaMetrics alone knows. Without it times are moved to multiples of the step, what it shows of the newest half
-minute is older than that, and where a part of a cluster is away it answers with the rest as if that were all."""
+"""What VictoriaMetrics alone knows. Without it times are moved to multiples of the step, what it shows of the newest
+half minute is older than that, and where a part of a cluster is away it answers with the rest as if that were all."""
 
 
 class Api:

@@ -264,8 +264,9 @@ class PrometheusTelemetry:
             tally.add(list(its.values()))
             if tally.measured:
                 tallies[job_id] = tally
-        if with_gpus := [job_id for job_id, tally in tallies.items() if tally.gpus and tally.last_s >= now_s - RUNNING_S]:
-            for job_id, active_s in self._active(cluster, with_gpus, looks).items():
+        run = [job_id for job_id, tally in tallies.items() if tally.gpus and tally.last_s >= now_s - RUNNING_S]
+        if run:
+            for job_id, active_s in self._active(cluster, run, looks).items():
                 tallies[job_id].active_s = max(tallies[job_id].active_s, active_s)
         return tallies
 
