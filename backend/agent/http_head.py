@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 HEAD_LIMIT_BYTES = 64 * 1024
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([\x21-\x7e]{1,60000}) HTTP/1\.[01]")
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_CHUNK_SIZE = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
+CHUNK_SIZE = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
 _CHUNK_LINE_LIMIT_BYTES = 4096
 
 
@@ -16,8 +16,7 @@ class BadRequest(ValueError):
     """The bytes are no request that can be passed on safely."""
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(NamedTuple):
     """A parsed request head. Header lines keep their bytes; names are compared in lower case."""
 
     method: bytes
@@ -107,7 +106,7 @@ class ChunkedBody:
         if self._in_trailer:
             self.done = line == b""
             return
-        size = _CHUNK_SIZE.fullmatch(line)
+        size = CHUNK_SIZE.fullmatch(line)
         if size is None:
             raise BadRequest("bad chunk size")
         length = int(size.group(1), 16)

@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
+from .heap import share_one_heap
 from .log import log
-from .spec import ENDING, SpecError
+from .step import ENDING
 
 USAGE = "usage: agent.pyz run SESSION.JSON | stand-by [SESSION.JSON] | node --help"
 
 
 def main(argv: list[str]) -> int:
     """The command line. What a command needs is loaded with it: memory on a node is the person's."""
+    share_one_heap()
     command, rest = (argv[0] if argv else ""), argv[1:]
     if command == "stand-by" and len(rest) <= 1:
         from .standby import stand_by
 
-        return stand_by(Path(rest[0]) if rest else None, os.environ)
+        return stand_by(rest[0] if rest else None, os.environ)
     if command == "run" and len(rest) == 1:
-        return _run(Path(rest[0]))
+        return _run(rest[0])
     if command == "node":
         from .node import command as node
 
@@ -34,16 +35,18 @@ def main(argv: list[str]) -> int:
     return 2
 
 
-def _run(spec_path: Path) -> int:
+def _run(spec_path: str) -> int:
     import asyncio
     import signal
+    from pathlib import Path
 
     from .heap import keep_freed_memory
+    from .spec import SpecError
     from .supervisor import CannotRun, Session
 
     async def run() -> int:
         keep_freed_memory()
-        status = await Session(spec_path, os.environ).run()
+        status = await Session(Path(spec_path), os.environ).run()
         for number in ENDING:  # one that comes while Python shuts down must not change the exit status
             asyncio.get_running_loop().remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)

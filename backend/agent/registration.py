@@ -12,15 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import http.client
 import json
-import ssl
-from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
+
+from .http_post import Connection
 
 REGISTER_TIMEOUT_S = 10
-ANSWER_LIMIT_BYTES = 65536
 
 
 class Unreachable(OSError):
@@ -89,33 +86,17 @@ def kept_ago_s(secret: str, message: dict[str, Any], body: bytes) -> int | None:
 
 def post(url: str, path: str, message: dict[str, Any], ca_pem: str = "") -> tuple[int, bytes]:
     """Send one message; returns status and body. Blocking. Raises Unreachable. No HTTP proxy is used."""
-    parts = urlsplit(url)
-    host = parts.hostname or "localhost"
-    connection: http.client.HTTPConnection
-    if parts.scheme == "https":
-        context = ssl.create_default_context(cadata=ca_pem or None)
-        connection = http.client.HTTPSConnection(
-            host, parts.port, timeout=REGISTER_TIMEOUT_S, context=context
-        )
-    else:
-        connection = http.client.HTTPConnection(host, parts.port, timeout=REGISTER_TIMEOUT_S)
+    headers = {"Content-Type": "application/json", "Connection": "close"}
     try:
-        connection.request(
-            "POST",
-            parts.path.rstrip("/") + path,
-            body=json.dumps(message),
-            headers={"Content-Type": "application/json", "Connection": "close"},
+        answer = Connection(url, timeout_s=REGISTER_TIMEOUT_S, ca_pem=ca_pem).post(
+            path, json.dumps(message).encode(), headers
         )
-        answer = connection.getresponse()
-        return answer.status, answer.read(ANSWER_LIMIT_BYTES)
-    except (OSError, http.client.HTTPException) as error:
-        raise Unreachable(f"{parts.scheme}://{parts.netloc}: {error}") from error
-    finally:
-        connection.close()
+    except (OSError, ValueError) as error:
+        raise Unreachable(f"{url}: {error}") from error
+    return answer.status, answer.body
 
 
-@dataclass(frozen=True)
-class Standing:
+class Standing(NamedTuple):
     """What the console says of the session; `kept_ago_s`: when the person last chose to keep it, None: not since."""
 
     over: bool = False

@@ -5,15 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
-import socket
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
-
-ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""The signals that end an agent."""
 
 SESSION_ID = re.compile(r"[a-z][a-z0-9]{7,62}")
 """One DNS label, since the session's id is part of its host name."""
@@ -135,11 +129,6 @@ def read_spec(path: Path) -> AgentSpec:
             return AgentSpec.from_json(file.read())
     except OSError as error:
         raise SpecError(f"{path} can't be read: {error}") from error
-
-
-def node_name(env: Mapping[str, str]) -> str:
-    """The node's name as Slurm knows it."""
-    return env.get("SLURMD_NODENAME") or socket.gethostname().split(".")[0]
 
 
 def _check(holds: bool, name: str, wanted: str) -> None:

@@ -10,18 +10,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .log import log
-from .spec import ENDING, SpecError, node_name, read_spec
+from .spec import SpecError, read_spec
+from .step import ENDING, node_name
 from .telemetry.of_session import session_watch, touch
 
 LAST_WORD_S = 2.0
 
 
-def stand_by(spec_path: Path | None, env: Mapping[str, str]) -> int:
+def stand_by(session_file: str | None, env: Mapping[str, str]) -> int:
     """Keep the node's step open until the job ends."""
     awaited = set(ENDING)
     signal.pthread_sigmask(signal.SIG_BLOCK, awaited)  # before any thread is started: they inherit it
     watch = None
-    if spec_path is not None:
+    if session_file is not None:
+        spec_path = Path(session_file)
         try:
             spec = read_spec(spec_path)
         except SpecError as error:

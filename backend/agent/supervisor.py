@@ -19,10 +19,12 @@ from typing import Any, TypeVar, cast
 
 from . import apps, registration, runtimes
 from .gateway import Gateway, Route
+from .heap import give_back_freed_memory
 from .idle import IdleClock
 from .log import log
 from .process import AppProcess, adopt_orphans, end_descendants
-from .spec import ENDING, AgentSpec, AppSpec, node_name, read_spec
+from .spec import AgentSpec, AppSpec, read_spec
+from .step import ENDING, node_name
 from .telemetry.of_session import session_watch
 
 SOCKET_PATH_LIMIT_BYTES = 107
@@ -261,6 +263,7 @@ class Session:
                 if self.states[app.name] != "failed":
                     self._idle.used(await self._last_used_s(app, routes[app.name]))
             await in_thread(self._idle.look)
+            give_back_freed_memory()
             if limit_s and before_s and not self._idle.idle_s:
                 self._changed.set()  # the console may be warning of an end that won't come
             if limit_s and self._idle.over(limit_s):

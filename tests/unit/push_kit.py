@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 import zlib
@@ -91,8 +92,10 @@ def check(message: dict[str, Any]) -> None:
 
 
 @contextmanager
-def receiver(port: int = 0, known: Receiver | None = None) -> Iterator[Receiver]:
-    """The door on a port of the loopback; `known` goes on with what an earlier one took."""
+def receiver(
+    port: int = 0, known: Receiver | None = None, tls: ssl.SSLContext | None = None
+) -> Iterator[Receiver]:
+    """The door on a port of the loopback; `known` goes on with what an earlier one took, `tls` makes it https."""
     record = known or Receiver()
 
     class Door(BaseHTTPRequestHandler):
@@ -124,6 +127,9 @@ def receiver(port: int = 0, known: Receiver | None = None) -> Iterator[Receiver]
     server = Server(("127.0.0.1", port), Door)
     record.port = server.server_port
     record.url = f"http://127.0.0.1:{server.server_port}"
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+        record.url = f"https://localhost:{server.server_port}"
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:
         yield record

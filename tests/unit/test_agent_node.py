@@ -10,7 +10,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from backend.agent.sampler.processes import Processes
 from backend.agent.telemetry.own import numbers, words
 from backend.agent.telemetry.push import Door
 from backend.agent.telemetry.series import Row
+from backend.sessions.job import agent_zipapp
 from tests.harness.console import PYTHON, ROOT
 from tests.unit.push_kit import Receiver, receiver, until
 from tests.unit.sampler_kit import Machine
@@ -257,6 +257,30 @@ def test_without_the_token_nothing_is_shown(told: str) -> None:
     assert scraped(exposed.port, f"Bearer {TOKEN}") == (200, b"carme_x 1\n")
 
 
+@pytest.mark.parametrize(
+    ("request_text", "status"),
+    [
+        ("GET /metrics?x=1 HTTP/1.0\r\n\r\n", 200),
+        ("GET / HTTP/1.1\r\nHost: h\r\nAccept: */*\r\n\r\n", 200),
+        ("GET /other HTTP/1.1\r\nHost: h\r\n\r\n", 404),
+        ("HEAD /metrics HTTP/1.1\r\nHost: h\r\n\r\n", 405),
+        ("POST /metrics HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", 405),
+        ("GET /metrics\r\n\r\n", 400),
+        ("GET /metrics HTTP/1.1\r\nno header\r\n\r\n", 400),
+        (f"GET /{'x' * 100_000} HTTP/1.1\r\n\r\n", None),
+    ],
+)
+def test_only_a_plain_question_for_metrics_is_answered_with_them(request_text: str, status: int | None) -> None:
+    exposed = Exposed("127.0.0.1:0", lambda: "carme_x 1\n")
+    exposed.start()
+    answer = b""
+    with socket.create_connection(("127.0.0.1", exposed.port), timeout=10) as client, suppress(ConnectionError):
+        client.sendall(request_text.encode())
+        answer = b"".join(iter(lambda: client.recv(4096), b""))
+    assert (int(answer.split()[1]) if answer else None) == status
+    assert answer.endswith(b"\r\n\r\ncarme_x 1\n") is (status == 200)
+
+
 def test_a_unix_socket_is_for_its_owner_and_group_from_its_first_moment(tmp_path: Path) -> None:
     Exposed(f"unix:{tmp_path}/metrics.sock", lambda: "")
     assert (tmp_path / "metrics.sock").stat().st_mode & 0o777 == 0o660
@@ -361,7 +385,7 @@ def test_what_one_job_writes_into_its_environment_costs_no_other_its_figures(tmp
     gpus = Pretend(busy)
     with served(tmp_path, gpus, said, asked) as service:
         until(lambda: set(asked) == {7, 8})
-        gpus.gpus[0] = replace(busy, utilisation_percent=11)
+        gpus.gpus[0] = busy._replace(utilisation_percent=11)
         shown = 'carme_job_gpu_utilisation_percent{cluster="c",device="gpu:1",jobid="8",model="H100",node="n1"} 11'
         until(lambda: shown in service.metrics())
         assert 'carme_job_processes{cluster="c",device="",jobid="7"' in service.metrics()
@@ -406,7 +430,7 @@ def test_a_key_that_is_open_to_others_or_none_is_refused(
         file.write_text(content)
         file.chmod(mode)
     with pytest.raises(command.NodeWrong, match=words):
-        command.read_key(file)
+        command.read_key(str(file))
 
 
 @pytest.mark.parametrize(
@@ -457,6 +481,19 @@ def test_what_is_shown_asks_for_the_token_it_was_given(
     monkeypatch.setattr(command, "NodeService", service)
     assert command.main(["--cluster", "c", "--listen", listen, *arguments]) == 2
     assert made[0]["token"] == token
+
+
+HEAVY = {"asyncio", "dataclasses", "email", "http", "inspect", "pathlib", "ssl", "urllib"}
+"""Together nine megabytes; `ssl` is loaded where the console's address asks for it."""
+
+
+def test_the_service_loads_nothing_heavy(tmp_path: Path) -> None:
+    packed = tmp_path / "agent.pyz"
+    packed.write_bytes(agent_zipapp())
+    code = f"import sys; sys.path.insert(0, {str(packed)!r}); import backend.agent.main, backend.agent.node.command"
+    python = [PYTHON, "-I", "-S", "-c", f"{code}; print(*sys.modules)"]
+    loaded = subprocess.run(python, capture_output=True, text=True, check=True, timeout=60).stdout.split()
+    assert not HEAVY & set(loaded)
 
 
 def test_a_packed_agent_serves_a_node_by_itself(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_gpu_that_does_not_tell_why_it_is_slow_has_no_share() -> None:
 
 def test_a_job_has_its_own_gpus_only_and_the_node_it_shares() -> None:
     both = sample(Job(1, None, "", cpu_cores=1.0), Job(2, None, "", cpu_cores=2.0), gpus=(gpu("0"), gpu("1")))
-    both = Sample(**{**vars(both), "gpus": tuple(gpu(i, utilisation_percent=50) for i in "01")})
+    both = both._replace(gpus=tuple(gpu(i, utilisation_percent=50) for i in "01"))
     found = series.rows(both, 1.0, {1: {"1"}})
     assert [(row.job, row.device) for row in found] == [(1, ""), (1, "gpu:1"), (1, "node"), (2, ""), (2, "node")]
 
@@ -99,7 +99,7 @@ def test_whatever_is_measured_the_batch_is_one_the_console_takes(looks: list[tup
         device = Gpu("0", "u", model, None, 0, utilisation_percent=resident)
         disks = (FileSystem("lustre", name, read_bytes_per_s=cores),)
         one = sample(Job(7, None, "", cpu_cores=cores, memory_resident_bytes=resident), gpus=(device,))
-        one = Sample(**{**vars(one), "file_systems": disks})
+        one = one._replace(file_systems=disks)
         found += series.rows(one, 1000.0 + number, {7: {"0"}})
     for part in batch.split(found):
         body = batch.encode(part, boot="0" * 16, seq=1, node="n", sent_s=1.0, mono_s=1.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import _ctypes
 import contextlib
 import ctypes
-import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -111,7 +110,7 @@ def test_every_missing_number_has_its_reason(reader: Nvml, state: State, lines: 
         found, missing = gpus(reader)
         time.sleep(GPM_PAUSE_S)
         for gpu in found:
-            absent = {name for name, value in dataclasses.asdict(gpu).items() if value is None} - {"parent"}
+            absent = {name for name, value in gpu._asdict().items() if value is None} - {"parent"}
             assert absent == {path.split(".")[2] for path in missing if path.startswith(f"gpu.{gpu.index}.")}
 
 

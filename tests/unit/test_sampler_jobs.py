@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from pathlib import Path
@@ -279,7 +278,7 @@ def test_every_missing_number_of_a_job_has_its_reason(machine: Machine, layout: 
         machine.process(90, 1, uid=0, title="slurmstepd: [12.batch]")
     for _ in range(2):
         sample = machine.look()
-        absent = {name for name, value in dataclasses.asdict(only(sample)).items() if value is None} - {"sluid"}
+        absent = {name for name, value in only(sample)._asdict().items() if value is None} - {"sluid"}
         assert absent == {path.split(".")[2] for path in sample.missing if path.startswith("job.12.")}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import json
 import os
 import subprocess
@@ -104,7 +103,7 @@ def test_every_missing_number_of_the_node_has_its_reason(machine: Machine, gone:
     (machine.root / gone).unlink()
     for _ in range(2):
         sample = machine.look()
-        absent = {name for name, value in dataclasses.asdict(sample.node).items() if value is None}
+        absent = {name for name, value in sample.node._asdict().items() if value is None}
         assert absent == {path.split(".")[1] for path in sample.missing if path.startswith("node.")}
 
 

@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..sampler.places import Place
 from ..sampler.processes import Processes
@@ -29,8 +29,7 @@ _LINE = re.compile(r"^ {2,}Nodes=(\S+) CPU_IDs=\S* Mem=\S* GRES=(\S*)[ \t]*$", r
 _GPUS = re.compile(r"(?:^|,)gpu(?::[^:(,]+)*(?::\d+)?\(IDX:([0-9,-]+)\)")
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(NamedTuple):
     """What a job has: places in Slurm's list of this node's GPUs (`places`), numbers of device files, or uuids.
 
     `certain`: by Slurm or the kernel, not by the job itself. `count`: how many Slurm gave it, where that is known.
@@ -46,8 +45,7 @@ UNCERTAIN = Claim(certain=False)
 Ask = Callable[[int], "str | None"]
 
 
-@dataclass(frozen=True)
-class _Known:
+class _Known(NamedTuple):
     """What was answered about a job, and when."""
 
     at_s: float = float("-inf")

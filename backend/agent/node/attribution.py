@@ -7,18 +7,17 @@ on the same device and no process of another job runs on it: a job can't take an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..sampler import Gpu
 from .allocation import Claim
 
 
-@dataclass(frozen=True)
-class Attribution:
+class Attribution(NamedTuple):
     """Indices of each job's devices; and why others that are in use are nobody's, by index."""
 
-    gpus_of: Mapping[int, frozenset[str]] = field(default_factory=dict)
-    why: Mapping[str, str] = field(default_factory=dict)
+    gpus_of: Mapping[int, frozenset[str]] = {}
+    why: Mapping[str, str] = {}
 
 
 def attribute(gpus: Sequence[Gpu], claims: Mapping[int, Claim]) -> Attribution:

@@ -8,11 +8,11 @@ import re
 import signal
 import subprocess
 from collections.abc import Mapping
-from pathlib import Path
-from urllib.parse import urlsplit
+from typing import TextIO
 
+from ..http_post import parsed
 from ..log import log
-from ..spec import ENDING, node_name
+from ..step import ENDING, node_name
 from ..telemetry.push import Door
 from .service import NodeService
 
@@ -33,11 +33,11 @@ class NodeWrong(Exception):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What it may be told."""
     parser.add_argument("--console", metavar="URL", default="", help="the console's address; else nothing is sent")
-    parser.add_argument("--key-file", type=Path, metavar="FILE", help="holds this node's key (0600), from "
+    parser.add_argument("--key-file", metavar="FILE", help="holds this node's key (0600), from "
                         "`carme agent node-key NODE` on the console's machine")  # fmt: skip
-    parser.add_argument("--ca", type=Path, metavar="FILE", help="certificates to trust instead of this machine's")
+    parser.add_argument("--ca", metavar="FILE", help="certificates to trust instead of this machine's")
     parser.add_argument("--listen", metavar="ADDRESS:PORT", default="", help="show /metrics there; or unix:PATH")
-    parser.add_argument("--token-file", type=Path, metavar="FILE", help="holds the bearer token (0600) that readers of "
+    parser.add_argument("--token-file", metavar="FILE", help="holds the bearer token (0600) that readers of "
                         "/metrics send")  # fmt: skip
     parser.add_argument("--open", action="store_true", help="show /metrics to all who reach the address")
     parser.add_argument("--node", metavar="NAME", default="", help="as Slurm calls it (default: the host's name)")
@@ -71,13 +71,17 @@ def run(options: argparse.Namespace, env: Mapping[str, str]) -> int:
 def _door(options: argparse.Namespace, node: str) -> Door | None:
     if not options.console:
         return None
-    parts = urlsplit(options.console)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise NodeWrong("--console wants http(s)://host:port")
+    try:
+        parsed(options.console)
+    except ValueError as error:
+        raise NodeWrong(f"--console wants http(s)://host:port: {error}") from error
     if options.key_file is None:
         raise NodeWrong("--console wants --key-file")
     try:
-        ca_pem = options.ca.read_text(encoding="ascii") if options.ca is not None else ""
+        ca_pem = ""
+        if options.ca is not None:
+            with _opened(options.ca) as file:
+                ca_pem = file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise NodeWrong(f"{options.ca} can't be read: {error}") from error
     return Door(options.console, f"node:{node}", read_key(options.key_file), ca_pem)
@@ -94,14 +98,14 @@ def _token(options: argparse.Namespace) -> str:
     return ""
 
 
-def read_key(path: Path) -> str:
+def read_key(path: str) -> str:
     """The key of a file that is closed to others. Raises NodeWrong."""
     return _secret(path, _KEY, "holds no node key: `carme agent node-key NODE` prints one")
 
 
-def _secret(path: Path, shape: re.Pattern[str], wrong: str) -> str:
+def _secret(path: str, shape: re.Pattern[str], wrong: str) -> str:
     try:
-        with path.open(encoding="ascii") as file:
+        with _opened(path) as file:
             status = os.fstat(file.fileno())
             if status.st_mode & 0o077 or status.st_uid not in (0, os.geteuid()):
                 raise NodeWrong(f"{path} must be root's or this account's, and closed to others (0600)")
@@ -111,6 +115,10 @@ def _secret(path: Path, shape: re.Pattern[str], wrong: str) -> str:
     if not shape.fullmatch(secret):
         raise NodeWrong(f"{path} {wrong}")
     return secret
+
+
+def _opened(path: str) -> TextIO:
+    return open(path, encoding="ascii")  # noqa: PTH123 - pathlib would take 0.6 MB of every node
 
 
 def cluster_name() -> str:

@@ -15,16 +15,16 @@ import hmac
 import os
 import socket
 import socketserver
+import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 from typing import Any
 
+from ..http_head import HEAD_LIMIT_BYTES, BadRequest, parse_head
 from ..telemetry.series import Row
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-PATHS = ("/metrics", "/")
+PATHS = (b"/metrics", b"/")
 AT_ONCE = 16
 DEADLINE_S = 10.0
 """For a whole request: one that comes in drops leaves its place to others."""
@@ -64,14 +64,14 @@ class Exposed:
         self, listen: str, shown: Callable[[], str], *, token: str = "", deadline_s: float = DEADLINE_S
     ) -> None:
         """Bind. Raises ValueError on a text that is no address, OSError."""
-        wanted = f"Bearer {token}" if token else ""
+        wanted = f"Bearer {token}".encode() if token else b""
         handler = type("Handler", (_Handler,), {"shown": staticmethod(shown), "wanted": wanted})
         if listen.startswith("unix:"):
-            path = Path(listen[len("unix:") :])
+            path = listen[len("unix:") :]
             _remove_socket(path)
             before = os.umask(0o117)
             try:
-                self._server: _Threaded = _Unix(str(path), handler, deadline_s)
+                self._server: _Threaded = _Unix(path, handler, deadline_s)
             finally:
                 os.umask(before)
         else:
@@ -99,39 +99,46 @@ def address(listen: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _remove_socket(path: Path) -> None:
+def _remove_socket(path: str) -> None:
     """What an earlier run left; anything that is no socket stays, and binding fails."""
-    if path.is_socket():
-        path.unlink()
+    with contextlib.suppress(OSError):
+        if stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116
+            os.unlink(path)  # noqa: PTH108 - as in `command`: without pathlib
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(socketserver.StreamRequestHandler):
+    """One request on a connection, and its answer. (Not by `http.server`: that takes a megabyte.)"""
+
     shown: Callable[[], str]
-    wanted: str
+    wanted: bytes
 
-    def do_GET(self) -> None:
-        told = self.headers.get("Authorization", "")
-        if self.wanted and not hmac.compare_digest(told.encode(), self.wanted.encode()):
-            self._answer(401, b"Unauthorized\n")
-        elif self.path.partition("?")[0] not in PATHS:
-            self._answer(404, b"Not Found\n")
+    def handle(self) -> None:
+        raw = b""
+        while not raw.endswith(b"\r\n\r\n"):
+            line = self.rfile.readline(HEAD_LIMIT_BYTES)
+            raw += line
+            if not line or len(raw) > HEAD_LIMIT_BYTES:
+                return
+        try:
+            head = parse_head(raw)
+        except BadRequest:
+            self._answer(400, "Bad Request")
+            return
+        told = b"".join(head.values(b"authorization")[:1])
+        if head.method != b"GET":
+            self._answer(405, "Method Not Allowed", Allow="GET")
+        elif self.wanted and not hmac.compare_digest(told, self.wanted):
+            self._answer(401, "Unauthorized", **{"WWW-Authenticate": "Bearer"})
+        elif head.target.partition(b"?")[0] not in PATHS:
+            self._answer(404, "Not Found")
         else:
-            self._answer(200, self.shown().encode())
+            self._answer(200, "OK", self.shown())
 
-    def _answer(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        if status == 401:
-            self.send_header("WWW-Authenticate", "Bearer")
-        self.send_header("Content-Type", CONTENT_TYPE)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def version_string(self) -> str:
-        return "carme"
-
-    def log_message(self, *_: object) -> None:
-        """Scrapes are no news."""
+    def _answer(self, status: int, reason: str, shown: str | None = None, **headers: str) -> None:
+        body = (f"{reason}\n" if shown is None else shown).encode()
+        headers |= {"Content-Type": CONTENT_TYPE, "Content-Length": str(len(body)), "Connection": "close"}
+        lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in headers.items())]
+        self.wfile.write("\r\n".join([*lines, "", ""]).encode() + body)
 
 
 class _Threaded(socketserver.ThreadingMixIn, socketserver.BaseServer):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
+from ..heap import give_back_freed_memory
 from ..sampler import Gpu, GpuReader, Sample, Sampler
 from ..telemetry import series
 from ..telemetry.push import EARLY_S, Door, Pusher
@@ -17,8 +18,7 @@ from .attribution import Attribution, attribute
 from .exposition import Exposed, text
 
 
-@dataclass(frozen=True)
-class Looked:
+class Looked(NamedTuple):
     """What was seen at one moment: the jobs' rows, the node's own, and why GPUs in use are nobody's."""
 
     jobs: Sequence[Row] = ()
@@ -72,6 +72,7 @@ class NodeService:
         if self.exposed is not None:
             self.exposed.start()
         self._look_or_say()  # counters: the first rates come with the second look
+        give_back_freed_memory()  # what starting took
         due_s = time.monotonic() + min(FIRST_S, self._every_s)
         while not self._ending.wait(max(0.0, due_s - time.monotonic())):
             self._look_or_say()

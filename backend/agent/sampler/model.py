@@ -1,8 +1,11 @@
-"""What a sample holds. A number that can't be had is None, and `Sample.missing` says why under the same name."""
+"""What a sample holds. A number that can't be had is None, and `Sample.missing` says why under the same name.
+
+Named tuples, here and elsewhere in what a node's service loads: `dataclasses` would load `inspect`, 1.4 MB.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class Unavailable(Exception):
@@ -13,8 +16,7 @@ class Missing(dict[str, str]):
     """Why what can't be had is missing, by the metric's path: `gpu.0.power_w`, `job.12.oom_kills`, `gpus`."""
 
 
-@dataclass(frozen=True)
-class GpuProcess:
+class GpuProcess(NamedTuple):
     """A process that holds memory of a GPU. `job_id` is None for one that belongs to no sampled job."""
 
     pid: int
@@ -22,8 +24,7 @@ class GpuProcess:
     job_id: int | None = None
 
 
-@dataclass(frozen=True)
-class Gpu:
+class Gpu(NamedTuple):
     """One device: a GPU, or a MIG instance (then `parent` is its GPU's uuid and `index` reads like `0:1`).
 
     `minor` is the number in its device file (`/dev/nvidia0`), the whole GPU's for a MIG instance; Slurm counts GPUs so.
@@ -31,7 +32,7 @@ class Gpu:
     ran. `busy_percent` (kernels only) up to `memory_bandwidth_percent` are means since the sample before.
     """
 
-    index: str
+    index: str  # type: ignore[assignment]  # nobody looks a value up in it
     uuid: str
     model: str
     parent: str | None
@@ -58,8 +59,7 @@ class Gpu:
     processes: tuple[GpuProcess, ...] | None = None
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """One job's use of this node. Totals count from the job's (in `source` "processes": the sampler's) start.
 
     `cpu_per_core` is CPU seconds for each second and core of the job: 1.0 is all its cores, all the time.
@@ -88,8 +88,7 @@ class Job:
     threads: int | None = None
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """The whole machine. Network and InfiniBand are sums over hardware ports, disks over whole devices."""
 
     cpus: int | None = None
@@ -107,8 +106,7 @@ class Node:
     block_write_bytes_per_s: float | None = None
 
 
-@dataclass(frozen=True)
-class FileSystem:
+class FileSystem(NamedTuple):
     """A parallel file system's client counters on this node (all jobs together)."""
 
     kind: str
@@ -120,8 +118,7 @@ class FileSystem:
     opens: int | None = None
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(NamedTuple):
     """One look at a machine. `taken_s` is wall-clock Unix time, `interval_s` what the rates are means over."""
 
     host: str

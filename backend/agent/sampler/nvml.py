@@ -11,9 +11,8 @@ import contextlib
 import time
 from collections.abc import Callable
 from ctypes import c_void_p
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from .gpm import Gpm
 from .libnvml import NAME, NO_FUNCTION, NOT_FOUND, NOT_SUPPORTED, WORDS, Library, Refused
@@ -52,12 +51,11 @@ class _Lost(Exception):
     """The GPU went away while it was read."""
 
 
-@dataclass(frozen=True)
-class _Device:
+class _Device(NamedTuple):
     """A handle with what never changes about it. `instance` is a MIG device's GPU instance, else negative."""
 
     handle: c_void_p
-    index: str
+    index: str  # type: ignore[assignment]  # nobody looks a value up in it
     uuid: str
     model: str
     parent: _Device | None

@@ -11,7 +11,7 @@ import glob
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .processes import STEP_TITLE, Process, Processes, tree
 from .reading import natural, text
@@ -22,14 +22,13 @@ _CGROUPS = "/sys/fs/cgroup/"
 _CONTROLLERS = frozenset(["cpu", "cpuacct", "cpuset", "memory", "blkio", "pids", "freezer", "devices"])
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """A job on this node. `folders` are by v1 controller, or `unified`; empty where processes are all there is."""
 
     job_id: int | None
     sluid: str | None
     source: str
-    folders: Mapping[str, str] = field(default_factory=dict)
+    folders: Mapping[str, str] = {}
     pids: frozenset[int] = frozenset()
 
 

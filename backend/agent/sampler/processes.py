@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .reading import MOST_BYTES, natural, text
 
@@ -21,8 +21,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
-@dataclass(frozen=True)
-class Process:
+class Process(NamedTuple):
     """One line of /proc/PID/stat, as far as it matters. `start` tells a reused pid."""
 
     pid: int

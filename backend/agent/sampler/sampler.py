@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from .gpu import GpuReader
 from .jobs import JobReader
@@ -104,7 +104,16 @@ class Sampler:
 
 def as_json(sample: Sample, *, indent: int | None = None) -> str:
     """The sample as one JSON document."""
-    return json.dumps(dataclasses.asdict(sample), indent=indent, allow_nan=False)
+    return json.dumps(_named(sample), indent=indent, allow_nan=False)
+
+
+def _named(part: Any) -> Any:
+    """As mappings all that has names, which JSON would show as lists."""
+    if isinstance(part, tuple):
+        names = getattr(part, "_fields", None)
+        values = [_named(value) for value in part]
+        return values if names is None else dict(zip(names, values))  # noqa: B905 - Python 3.9
+    return part
 
 
 def _key(place: Place) -> str:
@@ -114,5 +123,5 @@ def _key(place: Place) -> str:
 def _owned(gpu: Gpu, owners: dict[int, int]) -> Gpu:
     if not gpu.processes:
         return gpu
-    owned = tuple(dataclasses.replace(process, job_id=owners.get(process.pid)) for process in gpu.processes)
-    return dataclasses.replace(gpu, processes=owned)
+    owned = tuple(process._replace(job_id=owners.get(process.pid)) for process in gpu.processes)
+    return gpu._replace(processes=owned)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..sampler.processes import job_number
-from ..spec import AgentSpec, node_name
+from ..spec import AgentSpec
+from ..step import node_name
 from .push import Door
 from .watch import JobWatch
 

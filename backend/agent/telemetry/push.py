@@ -7,20 +7,15 @@ process's end doesn't wait for.
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import random
 import secrets
-import socket
-import ssl
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
 
+from ..http_post import Answer, Connection
 from . import batch
 from .series import Row
 
@@ -33,7 +28,6 @@ KEPT_BYTES = 8 << 20
 TIMEOUT_S = 10.0
 ANSWER_S = 45.0
 """How long one exchange may take altogether: an answer that drips is cut off."""
-ANSWER_LIMIT_BYTES = 65536
 BACKOFF_S = (0.5, 30.0)
 REFUSED_S = (5.0, 120.0)
 """First and longest waits; the console is away, or it doesn't know the job yet."""
@@ -47,28 +41,21 @@ def boot_clock_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-@dataclass(frozen=True)
-class Door:
+class Door(NamedTuple):
     """Where batches go, and as whom: `session:ID` with its secret, `node:NAME` with its key."""
 
     url: str
     sender: str
-    key: str = field(repr=False)
+    key: str
     ca_pem: str = ""
     path: str = batch.PATH
 
-
-@dataclass(frozen=True)
-class Answer:
-    """What the console said: an HTTP status, its body, and how long it asks to be left alone."""
-
-    status: int
-    body: bytes = b""
-    retry_after_s: float | None = None
+    def __repr__(self) -> str:
+        """Without the key."""
+        return f"Door({self.url!r}, {self.sender!r})"
 
 
-@dataclass(frozen=True)
-class _Sealed:
+class _Sealed(NamedTuple):
     seq: int
     body: bytes
     newest_s: float
@@ -94,8 +81,8 @@ class Pusher:
         self._closing = False
         self._said = ""
         self._told: set[str] = set()
-        self._exchange: tuple[float, http.client.HTTPConnection] | None = None
-        self._connection: http.client.HTTPConnection | None = None
+        self._connection = Connection(door.url, timeout_s=TIMEOUT_S, ca_pem=door.ca_pem)
+        self._sending_since_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="push", daemon=True)
 
     def start(self) -> None:
@@ -199,7 +186,7 @@ class Pusher:
                 self._once(f"{answer.status}", f"telemetry: the console refuses a batch ({answer.status}), left out")
                 self._taken(sealed)
             elif answer.status == 429 or answer.status >= 500:
-                asked_s = answer.retry_after_s
+                asked_s = _retry_after_s(answer.headers.get(b"retry-after", b""))
                 wait_s = _jittered(away_s) if asked_s is None else asked_s + _jittered(BACKOFF_S[0])
                 away_s, busy = min(away_s * 2, BACKOFF_S[1]), busy + 1
                 if busy > YOUNG_JOB_TRIES:
@@ -210,7 +197,7 @@ class Pusher:
                     self._note(f"telemetry: the console answers {answer.status}, keeping samples")
             if self._closing and wait_s:
                 break
-        self._hang_up()
+        self._connection.close()
 
     def _may_go_on(self, wait_s: float) -> Callable[[], bool]:
         waiting = wait_s > 0  # for the console, not for samples: then only the end is worth waking for
@@ -228,7 +215,7 @@ class Pusher:
                 self._drop_first()
             idle = not self._kept
         if idle:
-            self._hang_up()
+            self._connection.close()
 
     def _send(self, sealed: _Sealed | None) -> tuple[Answer | None, str]:
         """One exchange. The answer, or None and why there is none."""
@@ -241,40 +228,22 @@ class Pusher:
             batch.SENDER_HEADER: door.sender,
             batch.MAC_HEADER: mac,
         }
+        self._sending_since_s = self._clock()
         try:
-            answer = self._post(body, headers)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            self._hang_up()
+            answer = self._connection.post(door.path, body, headers)
+        except (OSError, ValueError) as error:
             return None, str(error) or type(error).__name__
         finally:
-            self._exchange = None
+            self._sending_since_s = None
         if answer.status == 410 and batch.is_over(door.key, door.sender, mac, answer.body):
             return answer, "over"
         return answer, ""
 
-    def _post(self, body: bytes, headers: dict[str, str]) -> Answer:
-        parts = urlsplit(self._door.url)
-        connection = self._connection = self._connection or _connect(self._door)
-        self._exchange = (self._clock(), connection)
-        connection.request("POST", parts.path.rstrip("/") + self._door.path, body=body, headers=headers)
-        response = connection.getresponse()
-        content = response.read(ANSWER_LIMIT_BYTES)
-        answer = Answer(response.status, content, _retry_after_s(response.headers.get("Retry-After")))
-        if response.status != 204 or response.will_close:
-            self._hang_up()
-        return answer
-
-    def _hang_up(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-
     def _cut_off(self, now_s: float) -> None:
         """End an exchange that takes too long. From the thread that adds."""
-        exchange = self._exchange
-        if exchange is not None and now_s - exchange[0] > ANSWER_S:
-            with contextlib.suppress(OSError, AttributeError):
-                exchange[1].sock.shutdown(socket.SHUT_RDWR)
+        since_s = self._sending_since_s
+        if since_s is not None and now_s - since_s > ANSWER_S:
+            self._connection.cut()
 
     # saying
 
@@ -292,21 +261,9 @@ class Pusher:
             self._say(words)
 
 
-def _connect(door: Door) -> http.client.HTTPConnection:
-    """A connection of our own making: no HTTP proxy of the environment is used."""
-    parts = urlsplit(door.url)
-    host = parts.hostname or "localhost"
-    if parts.scheme == "https":
-        context = ssl.create_default_context(cadata=door.ca_pem or None)
-        return http.client.HTTPSConnection(host, parts.port, timeout=TIMEOUT_S, context=context)
-    return http.client.HTTPConnection(host, parts.port, timeout=TIMEOUT_S)
-
-
-def _retry_after_s(text: str | None) -> float | None:
+def _retry_after_s(text: bytes) -> float | None:
     """Seconds as a plain number; a date, or anything else, counts as none."""
-    if text is None or not (text.isascii() and text.isdigit()):
-        return None
-    return min(float(text[:9]), RETRY_AFTER_MOST_S)
+    return min(float(text[:9]), RETRY_AFTER_MOST_S) if text.isdigit() else None
 
 
 def _jittered(wait_s: float) -> float:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..sampler import FileSystem, Gpu, Job, Node, Sample
 
@@ -71,8 +70,7 @@ _BRAKE, _HARDWARE = "power brake of the machine", "hardware slowdown"
 Values = Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One device of one job at one moment (`at_s`, Unix time). What could not be had is not in `values`."""
 
     job: int

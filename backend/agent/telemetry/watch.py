@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from ..heap import give_back_freed_memory
 from ..sampler import Gpu, GpuReader, Sample, Sampler
 from .own import own_gpus
 from .push import Door, Pusher
@@ -69,6 +70,7 @@ class JobWatch:
 
     def _look_on(self, sampler: Sampler) -> None:
         sampler.sample()
+        give_back_freed_memory()  # what starting took
         before_s = time.monotonic()
         due_s = before_s + min(FIRST_S, self._every_s)
         while not self._pusher.over:
