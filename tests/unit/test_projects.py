@@ -7,13 +7,18 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.cli.checks.accounts import check_projects
+from backend.accounting import model
 from backend.accounting.projects import Project, ProjectBook, Projects, ProjectsUnusable, read_projects
+from backend.accounting.warehouse import Warehouse
 from backend.starting import CantStart
 from config import load_settings
+from tests.unit.usage_kit import job
 
 TREE = {"bio": "root", "genes": "bio", "cells": "genes", "chem": "root"}
 
@@ -206,3 +211,25 @@ def test_the_file_stands_where_the_settings_say(tmp_path: Path) -> None:
     site.write_text("[accounting]\nprojects_file = 'projects.toml'\n")
     assert load_settings(site, {}).accounting.projects_file == tmp_path / "projects.toml"
     assert load_settings(None, {}).accounting.projects_file is None
+
+
+def test_the_doctor_names_accounts_that_slurm_does_not_know(tmp_path: Path) -> None:
+    file, site = tmp_path / "projects.toml", tmp_path / "site.toml"
+    site.write_text(f"[instance]\ndata_dir = '{tmp_path}'\n[accounting]\nprojects_file = 'projects.toml'\n")
+    settings = load_settings(site, {})
+
+    def said(*accounts: str) -> str:
+        file.write_text(f"[[project]]\nname = 'p'\naccounts = {list(accounts)}\n")
+        outcome = check_projects(settings)
+        return outcome.found.partition("; ")[2] if outcome.state == "warn" else outcome.state
+
+    assert said("bio") == "ok"  # nothing is known of accounts yet
+    bio = {"name": "bio", "parent": "root", "description": "", "organization": "", "deleted": False}
+    with Warehouse.write(tmp_path / "accounting", "UTC") as writer:
+        writer.put_table("alpha", "accounts", pa.Table.from_pylist([bio], schema=model.ACCOUNTS))
+        ran = [job(1, cluster="alpha", account="gone"), job(2, None, None, cluster="beta", account="new", seen_s=5)]
+        for row in ran:
+            writer.upsert(pa.Table.from_pylist([row], schema=model.JOBS), cluster=row["cluster"])
+        writer.commit()
+    assert said("bio", "alpha:gone", "new") == "ok"
+    assert said("bio", "boi", "beta:bio", "gama:new") == "not in the accounts: boi, beta:bio, gama:new"

@@ -12,6 +12,11 @@ from backend.accounting.warehouse import Warehouse, WarehouseUnusable
 from config import Settings
 
 LATE_FACTOR = 5
+MOST_NAMED = 10
+KNOWN = (
+    "SELECT cluster, name FROM accounts UNION SELECT cluster, account FROM usage_day WHERE level = 'account' "
+    "UNION SELECT cluster, account FROM open_jobs"
+)
 GRANT = "CREATE USER '{user}'@'…' IDENTIFIED BY '…'; GRANT SELECT ON {database}.* TO '{user}'@'…';"
 
 
@@ -93,4 +98,19 @@ def check_projects(settings: Settings) -> Outcome:
         projects = ProjectBook(settings.accounting.projects_file).current()
     except ProjectsUnusable as error:
         return bad(str(error), "Correct the file; a console that runs keeps the projects of before meanwhile.")
-    return good(f"{len(projects.listed)} projects in {settings.accounting.projects_file}")
+    found = f"{len(projects.listed)} projects in {settings.accounting.projects_file}"
+    if strangers := projects.strangers(_known_accounts(settings)):
+        unknown = f"{', '.join(strangers[:MOST_NAMED])}{' …' if len(strangers) > MOST_NAMED else ''}"
+        return doubtful(f"{found}; not in the accounts: {unknown}", "Correct their names, unless they are yet to come.")
+    return good(found)
+
+
+def _known_accounts(settings: Settings) -> set[tuple[str, str]]:
+    """Cluster and name, of all there are and of all that jobs ran under. None where the warehouse can't be read: that
+    is told by the check of the accounts."""
+    try:
+        warehouse = Warehouse(warehouse_folder(settings), settings.accounting.memory_mb)
+        with warehouse.cursor() as asked:
+            return set(asked.execute(KNOWN).fetchall())
+    except WarehouseUnusable:
+        return set()

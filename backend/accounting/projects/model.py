@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,6 +46,17 @@ class Projects:
                 if nearest is not None:
                     found[cluster, account] = named[nearest]
         return found
+
+    def strangers(self, known: Collection[tuple[str, str]]) -> list[str]:
+        """The accounts, as written, that are not among the known (cluster, name); none while none is known."""
+        clusters = {cluster for cluster, _ in known}
+        return [
+            said
+            for project in self.listed
+            for said in project.accounts
+            for of_cluster, _, account in [said.rpartition(":")]
+            if known and not any((cluster, account) in known for cluster in ([of_cluster] if of_cluster else clusters))
+        ]
 
     def _named(self, cluster: str) -> dict[str, str]:
         """The project's name by account, of those that are named for this cluster."""
