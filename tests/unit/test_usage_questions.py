@@ -217,17 +217,17 @@ def test_the_rows_of_a_page_are_found_in_whichever_file_they_lie(tmp_path: Path)
         rows.append(job(number, submit_s - 2 * HOUR_S, end_s, **more))
     with Warehouse.write(tmp_path, "UTC") as writer:
         for cluster in ("c", "d"):
-            for month in range(12):  # files of their own
-                some = [row for row in rows if row["cluster"] == cluster and row["submit_s"] // (31 * DAY_S) == month]
+            for part in range(4):  # files of their own
+                some = [row for row in rows if row["cluster"] == cluster and row["submit_s"] // (90 * DAY_S) == part]
                 writer.upsert(pa.Table.from_pylist(some, schema=JOBS), cluster=cluster)
                 writer.commit()
     usage = Usage(Warehouse(tmp_path, 256), "UTC")
     asked = Question(("cpu_hours", "jobs"), 0, 500 * DAY_S)
-    for order in ("-submit_s", "job_id", "-cpu_hours", "end_s"):
+    for order in ("-submit_s", "job_id"):
         found = [
             (row["cluster"], row["job_id"], row["job_name"])
-            for offset in range(0, 63, 7)
-            for row in usage.jobs(asked, ALL, order=order, limit=7, offset=offset).table.to_pylist()
+            for offset in range(0, 60, 12)
+            for row in usage.jobs(asked, ALL, order=order, limit=12, offset=offset).table.to_pylist()
         ]
         assert sorted(found) == sorted((row["cluster"], row["job_id"], row["job_name"]) for row in rows), order
 
