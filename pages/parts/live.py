@@ -160,6 +160,7 @@ class Live:
         late = []
         for key, topic in wanted.items():
             room = self.rooms.setdefault(key, Room(topic, None))
+            room.left_s = time.monotonic()  # or the poll, between here and the seat, would take it for one long left
             room.viewer = seat.viewer if topic.personal else None
             if room.data is None or not room.seats:
                 # Nobody watched: what is there may be old.
@@ -210,7 +211,7 @@ class Live:
         posts: dict[Seat, list[str]] = {}
         now = time.monotonic()
         for key, room in list(self.rooms.items()):
-            if not room.seats and now - room.left_s > room.topic.keep_s:
+            if not room.seats and room.making is None and now - room.left_s > room.topic.keep_s:
                 del self.rooms[key]
                 continue
             if room.data is not None and room.marks == self._wanted(room.topic):

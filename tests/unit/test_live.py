@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import weakref
@@ -110,6 +111,25 @@ async def test_what_is_a_persons_own_goes_to_that_person_alone(world: World, liv
     await live.poll()
     assert ada.topics["mine"]["jobs"] == {"running": 2, "pending": 1}
     assert bob.topics["mine"]["jobs"] == {"running": 1, "pending": 0}
+
+
+async def test_who_comes_while_the_poller_looks_is_told_what_follows(world: World, live: Live) -> None:
+    seat = Sitter(ADA)
+    await asyncio.gather(live.poll(), live.watch(seat, ["mine"], {}))
+    world.publish(jobs=[job(1), job(3)])
+    await live.poll()
+    assert seat.topics["mine"]["jobs"] == {"running": 2, "pending": 0}
+
+
+async def test_who_comes_back_to_what_was_long_left_is_told_what_follows(world: World, live: Live) -> None:
+    before, seat = Sitter(ADA), Sitter(ADA)
+    await live.watch(before, ["mine"], {})
+    live.leave(before)
+    live.rooms["mine:ada"].left_s -= 3600
+    await asyncio.gather(live.poll(), live.watch(seat, ["mine"], {}))
+    world.publish(jobs=[job(1), job(3)])
+    await live.poll()
+    assert seat.topics["mine"]["jobs"] == {"running": 2, "pending": 0}
 
 
 async def test_a_page_that_was_left_is_told_nothing_and_kept_by_nobody(world: World, live: Live) -> None:
