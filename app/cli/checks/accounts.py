@@ -108,9 +108,11 @@ def check_projects(settings: Settings) -> Outcome:
 def _known_accounts(settings: Settings) -> set[tuple[str, str]]:
     """Cluster and name, of all there are and of all that jobs ran under. None where the warehouse can't be read: that
     is told by the check of the accounts."""
+    warehouse = Warehouse(warehouse_folder(settings), settings.accounting.memory_mb)
     try:
-        warehouse = Warehouse(warehouse_folder(settings), settings.accounting.memory_mb)
         with warehouse.cursor() as asked:
             return set(asked.execute(KNOWN).fetchall())
     except WarehouseUnusable:
         return set()
+    finally:
+        warehouse.close()
