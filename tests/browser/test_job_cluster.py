@@ -245,7 +245,8 @@ def test_the_curves_are_what_the_jobs_do_while_they_run_and_the_same_from_the_ar
         for title, lines in before.items():
             for line, curve in lines.items():
                 if step_of(curve) == step_of(shown[title][line]):
-                    assert shown[title][line] == pytest.approx(curve, rel=0.005), (title, line)  # shown: three digits
+                    # Shown with three digits, what is small with two decimals: the last one of them may turn.
+                    assert shown[title][line] == pytest.approx(curve, rel=0.0101, abs=0.0101), (title, line)
 
 
 def test_the_job_of_another_is_refused(seen: list[Seen], console: Measuring) -> None:
