@@ -156,7 +156,10 @@ def _plain(kind: Any, value: Any, base: Path) -> Any:
     if kind is Path:
         if not value:
             raise NotAllowed("a path")
-        return base / Path(value).expanduser()
+        try:
+            return base / Path(value).expanduser()
+        except RuntimeError:
+            raise NotAllowed("a path; ~NAME only of someone who has a home folder here") from None
     return value
 
 

@@ -40,7 +40,7 @@ def load_settings(
     command line says, by dotted key (`{"web.port": 6006}`), and win over all else. Raises SettingsError.
     """
     chosen = path if path is not None else (environ.get("CARME_CONFIG") or None)
-    file = Path(chosen).expanduser().absolute() if chosen is not None else None
+    file = _found(chosen) if chosen is not None else None
     here = Path.cwd()
     raw = _flatten(_parse(_default_text(), DEFAULT_FILE), DEFAULT_FILE, here)
     if file is not None:
@@ -69,6 +69,13 @@ def setting_keys() -> list[str]:
 
 def _default_text() -> str:
     return (files("config") / DEFAULT_FILE).read_text(encoding="utf-8")
+
+
+def _found(chosen: str | Path) -> Path:
+    try:
+        return Path(chosen).expanduser().absolute()
+    except RuntimeError as error:
+        raise SettingsError(str(chosen), "", "~NAME of someone who has no home folder here", "a file") from error
 
 
 def _site_text(file: Path) -> str:

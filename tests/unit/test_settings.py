@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from config import SettingsError, load_settings, setting_keys
@@ -240,9 +240,9 @@ def test_a_service_bind_without_a_password_is_refused(tmp_path: Path) -> None:
     assert refusal(site(tmp_path, LDAP)).key == "ldap.bind_password_file"
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
-def test_a_site_example_is_good_settings(example: Path, tmp_path: Path) -> None:
-    text = example.read_text()
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda path: path.name)
+def test_a_site_example_is_good_settings(file: Path, tmp_path: Path) -> None:
+    text = file.read_text()
     for name in re.findall(r'^\w+_file = "(/etc/carme/[^"]+)"', text, re.MULTILINE):
         local = tmp_path / Path(name).name
         local.write_text("c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LTEyMzQ=")
@@ -262,6 +262,11 @@ KEYS = sorted(
 )
 
 
+def test_a_file_in_the_home_of_nobody_is_refused_in_words() -> None:
+    assert "home folder" in refusal(Path("~nobody-of-this-name/carme.toml")).found
+
+
+@example("CARME_ACCOUNTING__PROJECTS_FILE", "~nobody-of-this-name/projects.toml")
 @given(st.sampled_from(KEYS), st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"])))
 def test_any_text_for_any_key_is_taken_or_refused_by_name(variable: str, text: str) -> None:
     try:
