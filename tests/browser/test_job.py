@@ -116,6 +116,7 @@ def table(page: Page, title: str) -> tuple[list[str], list[list[float]]]:
     """The heads and figures of a chart's twin."""
     page.get_by_role("button", name=f"{title} as a table", exact=True).click()
     twin = page.get_by_role("region", name=f"{title} as a table", exact=True)
+    expect(twin).to_be_visible()  # it is drawn with the next frame
     heads = twin.locator("thead th").all_inner_texts()[1:]
     rows = [row.split("\t")[1:] for row in twin.locator("tbody tr").all_inner_texts()]
     return heads, [[float(cell.split()[0].replace("–", "nan")) for cell in row] for row in rows]
