@@ -8,7 +8,7 @@ from typing import Any
 
 from backend.identity import Viewer
 from backend.services import Services
-from pages import budgets, cluster, compare, home, job, jobs, launch, reports, sessions, truth, usage, waste
+from pages import admin, budgets, cluster, compare, home, job, jobs, launch, reports, sessions, truth, usage, waste
 
 Build = Callable[[Services, Viewer], Any]
 
@@ -46,4 +46,5 @@ PAGES: tuple[Page, ...] = (
     Page("/reports", "Reports", "report", _ALL, reports.build),
     Page("/waste", "Waste", "waste", frozenset({"coordinator", "operator", "admin"}), waste.build),
     Page("/truth", "Truth", "truth", frozenset({"operator", "admin"}), truth.build),
+    Page("/admin", "Admin", "admin", frozenset({"operator", "admin"}), admin.build),
 )

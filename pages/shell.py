@@ -9,6 +9,7 @@ from panel.io.state import state
 
 from backend.identity import Viewer, policy
 from backend.services import Services
+from pages.admin import ACTIONS as ADMIN_ACTIONS
 from pages.budgets import ACTIONS as BUDGETS_ACTIONS
 from pages.cluster import ACTIONS as CLUSTER_ACTIONS
 from pages.cluster import TOPICS as CLUSTER_TOPICS
@@ -41,6 +42,7 @@ TOPICS = (
 ACTIONS: dict[str, Action] = {
     **CLUSTER_ACTIONS, **JOB_ACTIONS, **JOBS_ACTIONS, **LAUNCH_ACTIONS, **SESSIONS_ACTIONS, **USAGE_ACTIONS,
     **REPORTS_ACTIONS, **EMBEDDING_ACTIONS, **BUDGETS_ACTIONS, **TRUTH_ACTIONS, **WASTE_ACTIONS,
+    **ADMIN_ACTIONS,
 }  # fmt: skip
 FIRST_TOPICS = {
     "home": ("fresh", "home", "mine", "quick", "sparks"),

@@ -25,7 +25,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Look at everything; 1 when something has failed."""
-    from app.cli.checks import Finding, examine
+    from backend.checks import Finding, examine
 
     try:
         settings = settings_of(options)

@@ -76,6 +76,7 @@ TABLE: dict[str, Rule] = {
     "page:truth": _rule("operator admin", "", "everybody's usage, beside Slurm's own figures"),
     "page:waste": _rule("coordinator operator admin", "", "whose jobs is decided as for usage"),
     "page:people": _rule("admin", "", ""),
+    "page:admin": _rule("operator admin", "", "what the console keeps and how it does; the audit by `audit.see`"),
 }
 
 

@@ -17,6 +17,7 @@ from backend.store.migrate import upgrade
 
 BUSY_TIMEOUT_S = 15.0
 READ_ONLY = "carme_read_only"
+BESIDE = ("", "-wal", "-shm")  # SQLite's files are called as the database is, and this
 
 
 class DatabaseUnusable(Exception):
@@ -64,9 +65,16 @@ class Database:
             shown = self.url.render_as_string(hide_password=True)
             raise DatabaseUnusable(f"{shown}: {error}") from error
         if self.sqlite and self.url.database:
-            for beside in ("", "-wal", "-shm"):
+            for beside in BESIDE:
                 with contextlib.suppress(FileNotFoundError):
                     Path(self.url.database + beside).chmod(0o600)
+
+    def size_bytes(self) -> int | None:
+        """On this machine's disk; None where a server keeps it."""
+        if not self.sqlite or not self.url.database or self.url.database == ":memory:":
+            return None
+        files = (Path(self.url.database + ending) for ending in BESIDE)
+        return sum(file.stat().st_size for file in files if file.exists())
 
     def close(self) -> None:
         self.engine.dispose()

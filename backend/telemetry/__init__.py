@@ -5,6 +5,7 @@ from backend.telemetry.model import (
     FOOTPRINTS,
     Device,
     JobRef,
+    Kept,
     Series,
     Spark,
     Telemetry,
@@ -14,6 +15,6 @@ from backend.telemetry.model import (
 from backend.telemetry.opening import open_telemetry
 
 __all__ = [
-    "BY_NAME", "FOOTPRINTS", "IDLE_GPU_PERCENT", "METRICS", "Device", "JobRef", "Metric", "Series", "Spark",
-    "Telemetry", "TelemetryState", "TelemetryUnusable", "open_telemetry",
+    "BY_NAME", "FOOTPRINTS", "IDLE_GPU_PERCENT", "METRICS", "Device", "JobRef", "Kept", "Metric", "Series",
+    "Spark", "Telemetry", "TelemetryState", "TelemetryUnusable", "open_telemetry",
 ]  # fmt: skip

@@ -60,14 +60,33 @@ class Spark:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What lies on this machine's disk of one tier: samples, minutes, archives and footprints of ended jobs, and the
+    log of what is in none of these yet. `rows`: values, or jobs; with the times of the first and the last of them
+    None where that is not known without reading it all."""
+
+    tier: Literal["raw", "minute", "archive", "jobs", "log"]
+    size_bytes: int
+    rows: int | None = None
+    since_s: float | None = None
+    until_s: float | None = None
+
+
+@dataclass(frozen=True)
 class TelemetryState:
-    """How far it is known: the newest sample taken in from anyone, what failed and since when; sizes on disk."""
+    """How far it is known: the newest sample taken in from anyone, what failed and since when; and what is kept here,
+    nothing where another server keeps it."""
 
     as_of_s: float | None
     error: str | None = None
     error_since_s: float | None = None
-    size_bytes: int = 0
     oldest_s: float | None = None
+    kept: tuple[Kept, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """All of it on disk."""
+        return sum(each.size_bytes for each in self.kept)
 
 
 class TelemetryUnusable(Exception):

@@ -17,8 +17,8 @@ import pytest
 from sqlalchemy import select
 
 from app.cli import build_parser, main
-from app.cli.checks import CHECKS
 from app.cli.common import duration_s, gpus, plain, remember_overrides, settings_of
+from backend.checks import CHECKS
 from backend.cluster import SnapshotWriter
 from backend.services import open_services
 from backend.store.models import Audit

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.cli.checks.accounts import writing_grants
 from backend.accounting.dbd.comparing import _due, month_span
 from backend.accounting.dbd.cursor import Cursor
 from backend.accounting.dbd.rows import reasons
@@ -18,6 +17,7 @@ from backend.accounting.dbd.rows.names import Lookup
 from backend.accounting.dbd.rows.small import node_state
 from backend.accounting.dbd.rows.tres import TresParser, parse
 from backend.accounting.dbd.schema import quoted
+from backend.checks.accounts import writing_grants
 
 NAMES = {1: "cpu", 2: "mem", 3: "energy", 4: "node", 5: "billing", 1001: "gres/gpu", 1002: "gres/gpu:a100",
          1003: "gres/gpu:h100"}  # fmt: skip

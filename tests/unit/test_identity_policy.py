@@ -55,7 +55,7 @@ def test_what_is_adas_is_open_to(action: str, who: set[str]) -> None:
         ("jobs.accounts", {"cleo", "dora", "eve"}),
         ("person.admin", {"eve"}),
         ("page:home", {"ada", "bob", "cleo", "dora", "eve"}),
-        ("page:people", {"eve"}),
+        ("page:admin", {"dora", "eve"}),
     ],
 )
 def test_what_needs_a_role_is_open_to(action: str, who: set[str]) -> None:

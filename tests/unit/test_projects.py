@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.cli.checks.accounts import check_projects
 from backend.accounting import model
 from backend.accounting.projects import Project, ProjectBook, Projects, ProjectsUnusable, read_projects
 from backend.accounting.warehouse import Warehouse
+from backend.checks.accounts import check_projects
 from backend.starting import CantStart
 from config import load_settings
 from tests.unit.usage_kit import job

@@ -292,6 +292,23 @@ def test_a_damaged_manifest_is_told_by_the_state(site: TelemetrySite) -> None:
     assert "manifest.json" in (site.telemetry.state.error or "")
 
 
+def test_what_is_kept_is_told_tier_by_tier(site: TelemetrySite) -> None:
+    site.job(7, hours=1, ended_ago_s=300)
+    fresh = {each.tier: each for each in site.telemetry.state.kept}
+    assert fresh["log"].size_bytes > 0
+    assert [fresh[tier].rows for tier in ("raw", "minute", "archive", "jobs")] == [0, 0, 0, 0]
+    site.settle()
+    state = site.telemetry.state
+    kept = {each.tier: each for each in state.kept}
+    for tier in ("raw", "minute", "archive", "jobs"):
+        files = list((site.store.folder / tier).glob("*.parquet"))
+        assert kept[tier].size_bytes == sum(file.stat().st_size for file in files) > 0
+    assert kept["jobs"].rows == 1
+    assert kept["raw"].until_s == pytest.approx(state.as_of_s)
+    assert kept["raw"].since_s == pytest.approx(kept["raw"].until_s - 3600, abs=60)
+    assert state.size_bytes == sum(each.size_bytes for each in state.kept)
+
+
 def test_no_store_yet_is_an_empty_one(tmp_path: Path) -> None:
     reader = StoreReader(tmp_path / "none", Recovered(tmp_path / "none"))
     job = JobRef(CLUSTER, 7, 0)

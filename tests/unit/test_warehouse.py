@@ -273,6 +273,19 @@ def test_files_of_an_older_generation_go_after_a_while(tmp_path: Path, monkeypat
     assert all((tmp_path / path).exists() for path in manifest.load(tmp_path).files())
 
 
+def test_what_lies_on_disk_is_told_by_cluster(tmp_path: Path) -> None:
+    with Warehouse.write(tmp_path, ZONE) as writer:
+        for cluster in ("c1", "c2.x"):
+            writer.upsert(jobs(job(1, cluster=cluster)), cluster=cluster)
+            writer.set_state(cluster, source="slurmdbd")
+        writer.commit()
+    warehouse = Warehouse(tmp_path)
+    sizes = warehouse.sizes()
+    assert set(sizes) == {"c1", "c2.x"}
+    assert sum(sizes.values()) == sum(file.stat().st_size for file in tmp_path.rglob("*.parquet"))
+    assert min(sizes.values()) > 0
+
+
 def test_one_writer_at_a_time(tmp_path: Path) -> None:
     with Warehouse.write(tmp_path, ZONE), pytest.raises(WarehouseBusy), Warehouse.write(tmp_path, ZONE, wait_s=0.2):
         pass

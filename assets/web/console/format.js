@@ -83,6 +83,9 @@ export function memory(mb) {
   return `${tb >= 100 ? Math.round(tb) : tb.toFixed(1)} TB`
 }
 
+/** A size on disk in bytes: 12 KB, 340 MB, 1.2 GB. */
+export const onDisk = (bytes) => (bytes === null || bytes === undefined ? "–" : bytes < 1048576 ? `${Math.round(bytes / 1024)} KB` : memory(Math.round(bytes / 1048576)))
+
 const grouped = new Intl.NumberFormat("en-GB")
 export const count = (n) => (n === null || n === undefined ? "–" : grouped.format(n))
 export const many = (n, one, more) => `${count(n)} ${n === 1 ? one : more || one + "s"}`

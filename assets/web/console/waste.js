@@ -1,6 +1,6 @@
 // Waste: jobs whose GPUs do nothing now, and GPU-hours that stood idle, by whom; each figure opens into its jobs.
 import {h} from "./dom.js"
-import {ahead, count, full, gpuWords, many, memory, models, now, span, when} from "./format.js"
+import {ahead, count, full, gpuWords, many, memory, models, now, onDisk, span, when} from "./format.js"
 import {tellForm} from "./forms/waste.js"
 import {badge, drawer, empty, notice, select, skeleton} from "./ui.js"
 
@@ -236,13 +236,12 @@ function sent(app, idle) {
         h("td", {"data-label": "How it went"}, badge(MAIL[row.mail] || MAIL.none), row.seen_s ? h("span", {class: "quiet-text"}, ` read ${when(row.seen_s)}`) : null, row.mail_why ? h("span", {class: "quiet-text waste-under"}, row.mail_why) : null)))))))
 }
 
-const size = (bytes) => (bytes < 1048576 ? `${Math.round(bytes / 1024)} KB` : memory(Math.round(bytes / 1048576)))
 
 function foot({telemetry, clusters}) {
   const words = [
     telemetry.as_of_s ? `Newest measurement ${when(telemetry.as_of_s)}` : "Nothing has been measured yet",
     telemetry.oldest_s ? `oldest ${full(telemetry.oldest_s)}` : "",
-    `${size(telemetry.size_bytes)} on disk`,
+    `${onDisk(telemetry.size_bytes)} on disk`,
     ...clusters.map((each) => `accounts of ${each.name} as of ${each.synced_s ? when(each.synced_s) : "never"}`),
   ].filter(Boolean).join(" · ")
   return h("footer", {class: "quiet-text waste-state", key: "foot"}, words,

@@ -96,13 +96,18 @@ class Manifest:
     clusters: Mapping[str, ClusterState] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)  # files of earlier generations, and since when
 
+    def by_cluster(self) -> Iterator[tuple[str, str]]:
+        """Cluster and path of every file of this generation."""
+        for file in self.jobs:
+            yield file.cluster, file.path
+            if file.usage:
+                yield file.cluster, file.usage
+        for paths in (self.open, self.suspends, *self.tables.values()):
+            yield from paths.items()
+
     def files(self) -> set[str]:
         """All files of this generation."""
-        found = {file.path for file in self.jobs} | {file.usage for file in self.jobs if file.usage}
-        found |= set(self.open.values()) | set(self.suspends.values())
-        for by_cluster in self.tables.values():
-            found |= set(by_cluster.values())
-        return found
+        return {path for _, path in self.by_cluster()}
 
 
 def load(folder: Path) -> Manifest:

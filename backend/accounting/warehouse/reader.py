@@ -100,6 +100,15 @@ class Warehouse:
         """Each cluster's state as of this generation."""
         return WarehouseState(self._manifest.clusters)
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes on disk by cluster, of the files of this generation."""
+        manifest = self._manifest
+        found = dict.fromkeys(manifest.clusters, 0)
+        for cluster, path in manifest.by_cluster():
+            with contextlib.suppress(FileNotFoundError):  # of a generation that is no longer the newest
+                found[cluster] = found.get(cluster, 0) + (self.folder / path).stat().st_size
+        return found
+
     @property
     def rollup_zone(self) -> str | None:
         """The zone of `usage_day`'s days; None while there is no complete roll-up to use."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import pyarrow as pa
 
@@ -24,6 +24,7 @@ FORMAT = 1
 KEEP_DROPPED_S = 900  # how long readers of an older generation find its files
 
 Tier = Literal["raw", "minute", "archive", "jobs"]
+TIERS: tuple[Tier, ...] = get_args(Tier)
 
 
 @contextmanager
@@ -75,11 +76,6 @@ class Manifest:
         """Every path of this generation."""
         return {file.path for file in self.files} | ({self.state} if self.state else set())
 
-    @property
-    def size_bytes(self) -> int:
-        """Of its data files."""
-        return sum(file.size_bytes for file in self.files)
-
 
 def load(folder: Path) -> Manifest:
     """The generation that counts now; generation 0 where there is none. Raises TelemetryUnusable."""
@@ -119,7 +115,7 @@ def save(folder: Path, before: Manifest, new: Manifest) -> Manifest:
 def sweep(folder: Path, manifest: Manifest) -> None:
     """Remove the data files that neither this generation nor readers of a recent one need. Raises TelemetryUnusable."""
     needed = manifest.names() | set(manifest.dropped)
-    for tier in ("raw", "minute", "archive", "jobs", "state"):
+    for tier in (*TIERS, "state"):
         with naming(folder / tier):
             for path in (folder / tier).glob("*"):
                 if f"{tier}/{path.name}" not in needed:

@@ -18,6 +18,7 @@ from backend.telemetry.model import (
     FOOTPRINTS,
     Device,
     JobRef,
+    Kept,
     Resolution,
     Series,
     Spark,
@@ -28,7 +29,7 @@ from backend.telemetry.store.layout import manifest as manifests
 from backend.telemetry.store.layout.chunks import Chunk, binned, device_order
 from backend.telemetry.store.layout.files import Files
 from backend.telemetry.store.layout.footprint_files import newest_rows, read_footprints
-from backend.telemetry.store.layout.manifest import Manifest
+from backend.telemetry.store.layout.manifest import TIERS, File, Manifest, Tier
 from backend.telemetry.store.layout.wal import wal_numbers, wal_path
 from backend.telemetry.store.memory.attempts import EARLY_S, LATE_S
 from backend.telemetry.store.memory.live import footprint_table
@@ -91,8 +92,8 @@ class StoreReader:
             as_of_s=newest,
             error=error,
             error_since_s=since,
-            size_bytes=manifest.size_bytes + self._log_bytes(),
             oldest_s=min((file.since_s for file in manifest.files), default=None),
+            kept=(*(_kept(tier, manifest.of(tier)) for tier in TIERS), Kept("log", self._log_bytes())),
         )
 
     def devices(self, job: JobRef) -> tuple[Device, ...]:
@@ -272,6 +273,16 @@ class StoreReader:
             except FileNotFoundError:  # put into files meanwhile
                 continue
         return total
+
+
+def _kept(tier: Tier, files: Sequence[File]) -> Kept:
+    return Kept(
+        tier,
+        size_bytes=sum(file.size_bytes for file in files),
+        rows=sum(file.rows if tier == "jobs" else file.samples for file in files),
+        since_s=min((file.since_s for file in files), default=None),
+        until_s=max((file.until_s for file in files), default=None),
+    )
 
 
 def _bins(chunk: Chunk, step_s: float) -> tuple[Chunk, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from app.cli.checks.finding import Outcome, bad, doubtful, good
+from backend.checks.finding import Outcome, bad, doubtful, good
 from backend.telemetry import open_telemetry
 from backend.telemetry.intake import ProcessAway, ask_blocking, socket_path
 from config import Settings

@@ -9,7 +9,7 @@ import stat
 
 from sqlalchemy import text
 
-from app.cli.checks.finding import Outcome, bad, doubtful, good
+from backend.checks.finding import Outcome, bad, doubtful, good
 from backend.store import Database, DatabaseUnusable, KeyUnusable, NotDecrypted, SecretBox, UpgradeBlocked
 from config import Settings
 

@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from app.cli.checks.finding import Outcome, bad, doubtful, good
+from backend.checks.finding import Outcome, bad, doubtful, good
 from backend.cluster import CommandMissing, SchedulerAway, SchedulerError, SnapshotReader
 from backend.cluster.collector import open_scheduler, snapshot_folder
 from backend.launcher import Launcher, LauncherError

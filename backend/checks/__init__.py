@@ -7,13 +7,13 @@ console's and the apps' addresses).
 
 from __future__ import annotations
 
-from app.cli.checks.accounts import check_accounts, check_accounts_source, check_projects
-from app.cli.checks.doors import check_apps_address, check_console
-from app.cli.checks.finding import Finding, checked
-from app.cli.checks.people import check_clock, check_directory, check_zone
-from app.cli.checks.place import check_data, check_database, check_settings
-from app.cli.checks.telemetry import check_telemetry
-from app.cli.checks.work import (
+from backend.checks.accounts import check_accounts, check_accounts_source, check_projects
+from backend.checks.doors import check_apps_address, check_console
+from backend.checks.finding import Finding, checked
+from backend.checks.people import check_clock, check_directory, check_zone
+from backend.checks.place import check_data, check_database, check_settings
+from backend.checks.telemetry import check_telemetry
+from backend.checks.work import (
     check_apps,
     check_as_user,
     check_collector,

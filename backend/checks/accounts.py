@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-from app.cli.checks.finding import Outcome, bad, doubtful, good
 from backend.accounting.dbd import DatabaseAway, DatabaseRefuses, NotSlurmdbd, Reader, SourceError
 from backend.accounting.projects import ProjectBook, ProjectsUnusable
 from backend.accounting.sync import warehouse_folder
 from backend.accounting.warehouse import Warehouse, WarehouseUnusable
+from backend.checks.finding import Outcome, bad, doubtful, good
 from config import Settings
 
 LATE_FACTOR = 5

@@ -8,7 +8,7 @@ import time
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from app.cli.checks.finding import Outcome, bad, doubtful, good
+from backend.checks.finding import Outcome, bad, doubtful, good
 from backend.identity import Identity
 from backend.store import Database, SecretBox
 from config import Settings
@@ -35,7 +35,7 @@ def check_directory(settings: Settings) -> Outcome:
             admins = [person.name for person in people if "admin" in person.roles and not person.locked]
             if not admins:
                 return doubtful(f"{len(people)} local accounts, no admin", "carme user add NAME --role admin")
-            return good(f"{len(people)} local accounts")
+            return good(f"{len(people)} local account{'' if len(people) == 1 else 's'}")
         status = identity.probe_directory()
         servers = ", ".join(settings.ldap.servers)
         if not status.ok:

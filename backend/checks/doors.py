@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from urllib.parse import urlsplit
 
-from app.cli.checks.finding import Outcome, bad, doubtful, good
+from backend.checks.finding import Outcome, bad, doubtful, good
 from config import Settings
 
 ANSWER_TIMEOUT_S = 5
