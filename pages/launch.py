@@ -162,7 +162,6 @@ async def start_action(desk: Desk, args: dict[str, Any]) -> Message:
         raise Refused(str(refusal), problems) from refusal
     except SessionError as error:
         raise Refused(str(error)) from error
-    desk.live.look.hurry()
     return card(session)
 
 

@@ -28,7 +28,6 @@ async def stop(desk: Desk, args: dict[str, Any]) -> Message:
         session = await desk.services.sessions.stop(desk.viewer, text(args, "id"))
     except SessionError as error:
         raise Refused(str(error)) from error
-    desk.live.look.hurry()
     return card(session)
 
 
@@ -37,7 +36,6 @@ async def keep(desk: Desk, args: dict[str, Any]) -> Message:
         session = await desk.run(desk.services.sessions.keep, desk.viewer, text(args, "id"))
     except SessionError as error:
         raise Refused(str(error)) from error
-    desk.live.look.hurry()
     return card(session)
 
 
@@ -46,7 +44,6 @@ async def remove(desk: Desk, args: dict[str, Any]) -> Message:
         await desk.run(desk.services.sessions.remove, desk.viewer, text(args, "id"))
     except SessionError as error:
         raise Refused(str(error)) from error
-    desk.live.look.hurry()
     return {}
 
 

@@ -257,6 +257,11 @@ class Sessions:
         """Grows with every change of any session: for pollers."""
         return self._rows.version()
 
+    @property
+    def changes(self) -> int:
+        """Another number when something may have been changed by this process: what costs nothing to ask."""
+        return self._rows.changes
+
     # Ending
 
     async def stop(self, viewer: Viewer, session_id: str, address: str = "") -> Session:

@@ -63,14 +63,16 @@ class Look:
         self._services = services
         self._slower: dict[str, Any] = {}
         self._next_s = 0.0
+        self._changes = -1
         self._unusable = ""
 
     def hurry(self) -> None:
-        """Somebody has just changed a session: don't wait with the database."""
+        """Somebody has just changed what is not a session: don't wait with the database."""
         self._next_s = 0.0
 
     def __call__(self) -> Marks:
-        """Look. Blocks for the disk, and once a second for one row of the database: for a thread."""
+        """Look. Blocks for the disk, and once a second for one row of the database, or as soon as this process has
+        changed a session (a person's click, an agent's word): for a thread."""
         self._services.snapshots.refresh()
         snapshot = self._services.snapshots.current
         marks: dict[str, Any] = {}
@@ -81,9 +83,9 @@ class Look:
         sparks = sparks_of(self._services)
         sparks.tick()
         marks["sparks"] = sparks.version
-        now = time.monotonic()
-        if now >= self._next_s:
-            self._next_s = now + SLOWER_S
+        now, changes = time.monotonic(), self._services.sessions.changes
+        if now >= self._next_s or changes != self._changes:
+            self._next_s, self._changes = now + SLOWER_S, changes
             self._slower = {
                 "sessions": self._services.sessions.version(),
                 "news": self._news_changed(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import time
 import weakref
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend.agent.registration import signed
 from backend.services import Services
+from backend.sessions.life.submission import secret_purpose
 from pages.parts.live import Live
 from pages.parts.topics import Topic, difference, to_json
 from pages.shell import TOPICS
-from tests.unit.pages_kit import ADA, BOB, Sitter, World, job
+from tests.unit.pages_kit import ADA, BOB, Sitter, World, job, session_row
 from tests.unit.sessions_kit import cpu_node, gpu_node, partition
 
 pytestmark = pytest.mark.asyncio
@@ -218,6 +221,21 @@ async def test_accounts_that_cant_be_read_hold_up_no_page_and_say_why(world: Wor
     live.look.hurry()
     await live.poll()
     assert seat.topics["usage"]["clusters"] == []
+
+
+async def test_what_an_agent_tells_is_seen_at_the_next_look(world: World, live: Live) -> None:
+    """Others' changes are looked for once a second; what this process has written needs no such waiting."""
+    session, secret = "s0000000001", "k" * 43
+    sealed = world.services.box.encrypt(secret.encode(), purpose=secret_purpose(session))
+    session_row(world, session, state="starting", apps={"jupyterlab": "starting"}, secret=sealed)
+    seat = Sitter()
+    await live.watch(seat, ["mine"], {})
+    await live.poll()
+    for state in ("failed", "ready", "failed"):
+        told = {"session": session, "port": 40123, "time_s": int(time.time()), "apps": {"jupyterlab": state}}
+        assert world.services.sessions.registered(signed(secret, told)).status == 204
+        await live.poll()
+        assert seat.topics["mine"]["sessions"][session]["apps"][0]["state"] == state
 
 
 async def test_a_topic_that_keeps_failing_is_logged_once(world: World, caplog: pytest.LogCaptureFixture) -> None:

@@ -36,6 +36,7 @@ class Rows:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self.changes = 0  # grows with what is changed through this object: a sign to look, no count
 
     def get(self, session_id: str) -> Row | None:
         """One row, also of a session taken off the list."""
@@ -98,6 +99,7 @@ class Rows:
                 row.not_after_s = math.ceil(time.time() + submit_within_s)
                 tx.add(row)
                 note(tx)
+            self.changes += 1
         except IntegrityError:
             earlier = self.by_key(row.owner, row.launch_key) if row.launch_key else None
             if earlier is None:
@@ -141,6 +143,7 @@ class Rows:
             changed = bool(done.rowcount == 1)  # type: ignore[attr-defined]
             if changed and note is not None:
                 note(tx)
+        self.changes += changed
         return changed
 
 
