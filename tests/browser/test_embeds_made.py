@@ -10,8 +10,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from backend.accounting.reports import Draft
 from pages import PAGES
+from tests.browser.barriers import WCAG_22_AA, barriers
 from tests.browser.test_pages import PHONE, enter
-from tests.browser.test_signin import violations
 from tests.unit.gatehouse import House, Person, running
 from tests.unit.pages_kit import World
 from tests.unit.usage_rest_kit import fill
@@ -122,7 +122,7 @@ def test_there_is_no_barrier(context: BrowserContext, house: House, report: str,
     make(page)
     expect(page.get_by_role("list", name="Embeds").get_by_role("listitem").first).to_be_visible()
     page.wait_for_timeout(300)
-    assert violations(page) == []
+    assert barriers(page, WCAG_22_AA) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]  # type: ignore[index]
 
 

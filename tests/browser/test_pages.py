@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from backend.store.models import Session
 from pages import PAGES
+from tests.browser.barriers import barriers
 from tests.unit.gatehouse import House, Person, running
 from tests.unit.pages_kit import World, job
 from tests.unit.sessions_kit import association, cpu_node, gpu_node, partition
@@ -134,9 +134,7 @@ def test_every_page_is_accessible_and_breaks_no_rule_of_its_policy(
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             expect(page.locator("html")).to_have_attribute("data-theme", scheme)
-            page.evaluate("Promise.all(document.getAnimations().map(animation => animation.finished))")
-            found = Axe().run(page).response["violations"]
-            assert [(v["id"], [n["html"][:200] for n in v["nodes"]]) for v in found] == [], (place, scheme)
+            assert barriers(page) == [], (place, scheme)
         assert complaints == [], place
         assert page.locator("h1").count() == 1, place
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), place
@@ -150,8 +148,7 @@ def test_a_message_over_the_page_is_in_a_landmark(context: BrowserContext, house
     page.get_by_role("button", name="Show", exact=True).click()
     message = page.get_by_role("region", name="Messages").get_by_text("A job’s number is wanted")
     expect(message).to_be_visible()
-    found = Axe().run(page).response["violations"]
-    assert [(v["id"], [n["html"][:200] for n in v["nodes"]]) for v in found] == []
+    assert barriers(page) == []
     if folder := os.environ.get("CARME_PICTURES"):
         page.screenshot(path=f"{folder}/message.png")
     assert complaints == []
@@ -207,8 +204,7 @@ def test_a_page_whose_script_does_not_come_says_so_and_is_loaded_again(context: 
     page, _ = visit(context, house)
     page.get_by_role("navigation").get_by_role("link", name="Waste").click()
     expect(page.get_by_text("This page could not be loaded")).to_be_visible()
-    found = Axe().run(page).response["violations"]
-    assert [(v["id"], [n["html"][:200] for n in v["nodes"]]) for v in found] == []
+    assert barriers(page) == []
     if folder := os.environ.get("CARME_PICTURES"):
         page.screenshot(path=f"{folder}/script-missing.png")
     page.get_by_role("navigation").get_by_role("link", name="Jobs").click()
@@ -385,7 +381,7 @@ def test_an_idle_session_says_when_it_will_end_and_one_click_keeps_it(context: B
     page, complaints = visit(context, house, "/sessions")
     left = page.get_by_role("article", name="Left alone")
     expect(left.get_by_role("status")).to_contain_text(re.compile(r"Idle for \d+ min; it will end at .*\d\d:\d\d\."))
-    assert not Axe().run(page).response["violations"]
+    assert barriers(page) == []
     if folder := os.environ.get("CARME_PICTURES"):
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)

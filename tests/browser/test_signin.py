@@ -9,12 +9,12 @@ from pathlib import Path
 import pyotp
 import pytest
 import segno
-from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from sqlalchemy import update
 
 from backend.store.models import Login
+from tests.browser.barriers import WCAG_22_AA, barriers
 from tests.unit.gatehouse import PASSWORD, House, Person, running
 
 pytestmark = pytest.mark.browser
@@ -63,12 +63,6 @@ def connected(page: Page) -> None:
             return
         page.wait_for_timeout(100)
     raise AssertionError("the page did not connect")
-
-
-def violations(page: Page) -> list[str]:
-    """What axe finds, in WCAG 2.2 A and AA."""
-    found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
-    return [f"{each['id']}: {each['nodes'][0]['html']}" for each in found.response["violations"]]
 
 
 def test_one_signs_in_by_keyboard_alone(page: Page, house: House) -> None:
@@ -154,7 +148,7 @@ def test_no_page_of_it_has_a_barrier_or_runs_over_the_edge(
     def look(what: str) -> None:
         page.evaluate("document.activeElement.blur()")
         page.wait_for_timeout(200)  # colours of buttons fade
-        assert violations(page) == [], what
+        assert barriers(page, WCAG_22_AA) == [], what
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= size["width"], f"{what} is {width} wide"
         assert page.locator("h1").count() == 1, what
@@ -240,7 +234,7 @@ def test_the_page_warns_and_staying_is_one_click(browser: Browser, tmp_path: Pat
         sign_in(page, house, house.person("lara"))
         dialog = page.get_by_role("dialog", name="Are you still there?")
         expect(dialog).to_be_visible(timeout=15_000)
-        assert [each for each in violations(page) if "carme-watch" in each] == []
+        assert [each for each in barriers(page, WCAG_22_AA) if "carme-watch" in each] == []
         page.get_by_role("button", name="Stay signed in").click()
         expect(dialog).to_be_hidden()
         page.wait_for_timeout(500)

@@ -15,12 +15,12 @@ from urllib.parse import quote
 
 import pyarrow as pa
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from backend.accounting.model import ACCOUNTS, CAPACITY, JOBS
 from backend.accounting.warehouse import Warehouse
 from pages import PAGES
+from tests.browser.barriers import barriers
 from tests.browser.test_pages import HOSTILE, PHONE, enter
 from tests.unit.gatehouse import House, Person, running
 from tests.unit.pages_kit import World
@@ -134,8 +134,7 @@ def test_every_chart_is_accessible_named_and_within_its_place(
     enter(context, house, olga)
     for query in (*(f"?chart={chart}&window=30d" for chart in CHARTS), "?table=1", "?metric=cpu_efficiency&compare=1"):
         page, complaints = visit(context, house, query)
-        found = Axe().run(page).response["violations"]
-        assert [(v["id"], [n["html"][:200] for n in v["nodes"]]) for v in found] == [], query
+        assert barriers(page) == [], query
         assert complaints == [], query
         if "table" not in query:
             assert "table holds every figure" in (stage(page).get_attribute("aria-label") or ""), query
@@ -312,7 +311,7 @@ def test_an_empty_console_says_what_to_do(browser: Browser, tmp_path: Path) -> N
         page = context.new_page()
         page.goto(up.url + "/usage")
         expect(page.locator(".page-usage .empty")).to_contain_text("No jobs yet", timeout=30_000)
-        assert [v["id"] for v in Axe().run(page).response["violations"]] == []
+        assert barriers(page) == []
         context.close()
 
 
