@@ -63,11 +63,11 @@ def _telemetry(services: Services) -> Message:
 
 
 def _for(settings: sections.Telemetry, tier: str) -> Message:
-    """For how many days, 0 for ever, by which setting; minutes are counted after the samples."""
+    """For how many days, 0 for ever, by which setting; of minutes the days after those of the samples."""
     if tier == "raw":
         return {"days": settings.raw_days, "setting": "telemetry.raw_days"}
     if tier == "minute":
-        return {"days": settings.raw_days + settings.minute_days, "setting": "telemetry.minute_days"}
+        return {"days": settings.minute_days, "setting": "telemetry.minute_days"}
     if tier in ("archive", "jobs"):
         return {"days": settings.archive_days, "setting": "telemetry.archive_days"}
     return {"days": None, "setting": ""}

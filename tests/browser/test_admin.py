@@ -60,6 +60,7 @@ def test_the_page_is_readable_in_every_look(browser: Browser, house: House, look
     samples = kept.get_by_role("row", name=re.compile("^Every sample"))
     expect(samples).to_contain_text(re.compile(r"\d+ KB"))
     expect(samples).to_contain_text("2 days")
+    expect(kept.get_by_role("row", name=re.compile("^Mean, low"))).to_contain_text("14 days more")
     expect(kept.get_by_role("row", name=re.compile("^Footprints"))).to_contain_text("1 job")
     expect(kept.get_by_role("row", name=re.compile("^c1"))).to_contain_text("1,234 jobs")
     expect(page.get_by_role("region", name="Table of the audit").get_by_text(HOSTILE).first).to_be_visible()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from backend.accounting.warehouse import Warehouse
 from backend.checks import CHECKS
 from backend.identity import Viewer
-from backend.store import audit
+from backend.store import Database, audit
 from pages import admin
 from pages.parts.desk import Desk, Refused
 from pages.parts.live import Live
@@ -49,7 +50,7 @@ def test_what_is_kept_has_its_size_and_for_how_long_by_which_setting(world: Worl
     found = admin.look(world.services, OPERATOR)
     days = {each["tier"]: (each["days"], each["setting"]) for each in found["telemetry"]["kept"]}
     assert days == {
-        "raw": (2, "telemetry.raw_days"), "minute": (16, "telemetry.minute_days"),
+        "raw": (2, "telemetry.raw_days"), "minute": (14, "telemetry.minute_days"),
         "archive": (0, "telemetry.archive_days"), "jobs": (0, "telemetry.archive_days"), "log": (None, ""),
     }  # fmt: skip
     (cluster,) = found["accounts"]["clusters"]
@@ -74,9 +75,11 @@ def test_accounts_that_cant_be_read_are_told(world: World, tmp_path: Path) -> No
     assert "manifest.json" in admin.look(world.services, OPERATOR)["accounts"]["error"]
 
 
-def test_a_databases_password_is_not_shown(world: World) -> None:
-    shown = admin.look(world.services, EVE)["database"]["address"]
-    assert shown.startswith("sqlite:///")
+def test_a_database_on_a_server_has_its_size_there_and_its_password_is_not_shown(world: World) -> None:
+    db = Database("mysql+pymysql://carme:hunter2@db.example.org/carme")
+    found = admin.look(replace(world.services, db=db), EVE)["database"]
+    assert found["size_bytes"] is None
+    assert "db.example.org" in found["address"] and "hunter2" not in found["address"]
 
 
 def test_the_checks_are_those_of_the_doctor(world: World) -> None:

@@ -193,7 +193,7 @@ function tier(each) {
   const [what, unit] = TIERS[each.tier]
   return line({
     key: each.tier, what, size: onDisk(each.size_bytes), much: each.rows === null ? "" : many(each.rows, unit), since: each.since_s, until: each.until_s,
-    days: each.days === null ? "some minutes" : each.days ? many(each.days, "day") : "ever", setting: each.setting,
+    days: each.days === null ? "some minutes" : each.days ? `${many(each.days, "day")}${each.tier === "minute" ? " more" : ""}` : "ever", setting: each.setting,
   })
 }
 
